@@ -1,0 +1,1 @@
+"""The videojam command."""

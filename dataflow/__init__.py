@@ -1,0 +1,1 @@
+"""Cameras, messages, topics and functions: everything between a lens and a result."""

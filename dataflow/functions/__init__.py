@@ -1,0 +1,1 @@
+"""The functions that pipelines are made of, and the interface they share."""

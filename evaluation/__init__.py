@@ -1,0 +1,1 @@
+"""Rendered scenes, benchmarks and training of the shipped networks."""

@@ -1,0 +1,1 @@
+"""ROOMIE: interference-aware placement of Triton model instances."""
