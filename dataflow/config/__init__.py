@@ -1,0 +1,32 @@
+"""topics.yaml: its model, its loader and the topics that follow from it."""
+
+from dataflow.config.loader import load_config, parse_config
+from dataflow.config.model import (
+    BatchConfig,
+    ClusterConfig,
+    Config,
+    FunctionConfig,
+    PipelineConfig,
+    QueueConfig,
+    ResultsConfig,
+    RouteConfig,
+    StepConfig,
+)
+from dataflow.config.topics import TopicNames, TopicSpec, declared_topics
+
+__all__ = [
+    "BatchConfig",
+    "ClusterConfig",
+    "Config",
+    "FunctionConfig",
+    "PipelineConfig",
+    "QueueConfig",
+    "ResultsConfig",
+    "RouteConfig",
+    "StepConfig",
+    "TopicNames",
+    "TopicSpec",
+    "declared_topics",
+    "load_config",
+    "parse_config",
+]

@@ -1,0 +1,279 @@
+"""The model of topics.yaml: each key, its default and its meaning, written once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+
+from dataflow.config.units import Duration, Size
+
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"),
+    Field(description="Lower-case letters, digits and hyphens; at most 63 characters."),
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class SecurityConfig(_Model):
+    """How clients prove who they are and whom they trust. Values may be ``${ENVIRONMENT}``."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """Kafka's security.protocol."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """Kafka's sasl.mechanism; needed with a SASL protocol."""
+    username: str | None = None
+    """SASL user."""
+    password: SecretStr | None = None
+    """SASL password; write ``${KAFKA_PASSWORD}`` rather than the password itself."""
+    ca_file: str | None = None
+    """PEM file of the authority that signed the brokers' certificates."""
+    certificate_file: str | None = None
+    """PEM file of the client's own certificate."""
+    key_file: str | None = None
+    """PEM file of the client's private key."""
+    key_password: SecretStr | None = None
+    """Password of the private key."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.protocol.startswith("SASL") and (
+            self.sasl_mechanism is None or self.username is None or self.password is None
+        ):
+            raise ValueError(
+                f"protocol {self.protocol} needs sasl_mechanism, username and password"
+            )
+        return self
+
+
+class ClusterConfig(_Model):
+    """The Kafka cluster."""
+
+    bootstrap_servers: str = "localhost:9092"
+    """Comma-separated host:port list. The option --bootstrap-servers overrides it."""
+    replication: int = Field(default=1, ge=1, le=32767)
+    """Copies of each partition; 3 in production."""
+    min_insync_replicas: int = Field(default=1, ge=1)
+    """Copies that must have a record before it counts as written; 2 in production."""
+    max_message_size: Size = Field(default=Size(10 * 1024 * 1024))
+    """Largest record: a frame with its headers."""
+    security: SecurityConfig = SecurityConfig()
+    """Authentication and encryption."""
+
+    @model_validator(mode="after")
+    def _writable(self) -> Self:
+        if self.min_insync_replicas > self.replication:
+            raise ValueError(
+                f"min_insync_replicas ({self.min_insync_replicas}) above replication "
+                f"({self.replication}): no record could ever be written"
+            )
+        return self
+
+
+class BatchConfig(_Model):
+    """Batches of 1..max items."""
+
+    max: int = Field(default=1, ge=1, le=1024)
+    """Most items in one call of the function."""
+    wait: Duration = 0.02
+    """How long an incomplete batch waits for more."""
+
+
+class QueueConfig(_Model):
+    """The replica's own queue between Kafka and the function."""
+
+    items: int = Field(default=150, ge=1)
+    """Most items waiting."""
+    size: Size = Field(default=Size(128 * 1024 * 1024))
+    """Most bytes waiting."""
+    when_full: Literal["drop-oldest", "block"] = "drop-oldest"
+    """drop-oldest keeps live video live; block leaves the rest in Kafka and loses nothing."""
+
+
+class RetentionConfig(_Model):
+    """How long Kafka keeps records."""
+
+    time: Duration = 3600.0
+    """Age above which records are deleted."""
+    size: Size | None = None
+    """Bytes per partition above which the oldest are deleted; no limit when absent."""
+
+
+class FunctionConfig(_Model):
+    """One function type and its topic group."""
+
+    plugin: str | None = None
+    """Entry point under videojam.functions; the function's own name when absent."""
+    parameters: dict[str, object] = Field(default_factory=dict)
+    """Passed to the plugin, which validates them."""
+    replicas: int = Field(default=1, ge=0)
+    """Worker processes that `videojam up` starts."""
+    partitions: int = Field(default=4, ge=1)
+    """Partitions of the work topic: the most replicas that can ever share the work."""
+    partitioning: Literal["camera", "spread"] = "camera"
+    """camera keeps one camera's items together and in order; spread deals them round."""
+    batch: BatchConfig = BatchConfig()
+    """How items are grouped for one call."""
+    queue: QueueConfig = QueueConfig()
+    """Limits of a replica's queue."""
+    retention: RetentionConfig = RetentionConfig(time=600.0, size=Size(1024**3))
+    """Retention of the work topic."""
+    dead_retention: Duration = 7 * 86400.0
+    """How long dead letters are kept."""
+    attempts: int = Field(default=2, ge=1, le=10)
+    """How often a failing item is tried before it is a dead letter."""
+    stall_limit: Duration = 60.0
+    """A call that takes longer counts as hung: the worker reports it and restarts."""
+    stateful: bool = False
+    """The function keeps state per camera, which follows the camera through a snapshots topic."""
+    snapshot_every: Duration = 5.0
+    """How often a stateful function's cameras are saved."""
+
+    @model_validator(mode="after")
+    def _enough_partitions(self) -> Self:
+        if self.replicas > self.partitions:
+            raise ValueError(
+                f"{self.replicas} replicas cannot share {self.partitions} partitions: "
+                f"raise partitions to at least {self.replicas}"
+            )
+        if self.stateful and self.partitioning != "camera":
+            raise ValueError("a stateful function needs partitioning: camera")
+        return self
+
+
+class RouteConfig(_Model):
+    """Where the detections of a step go."""
+
+    to: Name
+    """Id of a later step."""
+    send: Literal["image", "crops"] = "image"
+    """image hands on the same picture; crops cuts one new item for each detection."""
+    of: Name | None = None
+    """Only detections of this kind (region, vehicle, plate); required with crops."""
+    labels: tuple[str, ...] | None = None
+    """Only detections with one of these labels."""
+    min_score: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Only detections at least this sure."""
+    margin: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Border added around a crop, as a fraction of its size."""
+    quality: int = Field(default=95, ge=1, le=100)
+    """JPEG quality of the crops."""
+
+    @model_validator(mode="after")
+    def _crops_of_something(self) -> Self:
+        if self.send == "crops" and self.of is None:
+            raise ValueError("send: crops needs 'of', the kind of detection to cut out")
+        return self
+
+
+class StepConfig(_Model):
+    """One step of a pipeline."""
+
+    function: Name
+    """One of the declared functions."""
+    id: Name | None = None
+    """Name of the step within the pipeline; the function's name when absent."""
+    then: tuple[RouteConfig, ...] | None = None
+    """Where results go. Absent: the same image goes to the next step in the list."""
+
+    @property
+    def name(self) -> str:
+        """The step's id."""
+        return self.id or self.function
+
+
+class PipelineConfig(_Model):
+    """Which cameras pass which functions, in which order."""
+
+    cameras: tuple[Name, ...] = Field(min_length=1)
+    """Kinds of camera whose frames enter this pipeline."""
+    steps: tuple[StepConfig, ...] = Field(min_length=1)
+    """The first step receives the frames."""
+
+    @model_validator(mode="after")
+    def _routes_lead_forward(self) -> Self:
+        names = [step.name for step in self.steps]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two steps are called {name!r}: give one of them an id")
+        for position, step in enumerate(self.steps):
+            for route in step.then or ():
+                if route.to not in names:
+                    raise ValueError(
+                        f"step {step.name!r} leads to {route.to!r}, which is no step of this "
+                        f"pipeline (its steps: {', '.join(names)})"
+                    )
+                if names.index(route.to) <= position:
+                    raise ValueError(
+                        f"step {step.name!r} leads back to {route.to!r}: routes go forward only"
+                    )
+        return self
+
+    def step(self, name: str) -> StepConfig | None:
+        """The step of that id, or None."""
+        return next((step for step in self.steps if step.name == name), None)
+
+    def routes(self, name: str) -> tuple[RouteConfig, ...]:
+        """Where the results of step ``name`` go; empty for a last step."""
+        for position, step in enumerate(self.steps):
+            if step.name == name:
+                if step.then is not None:
+                    return step.then
+                following = self.steps[position + 1 : position + 2]
+                return tuple(RouteConfig(to=after.name) for after in following)
+        return ()
+
+
+class ResultsConfig(_Model):
+    """The topics that results are published on."""
+
+    partitions: int = Field(default=4, ge=1)
+    """Partitions of each results topic."""
+    retention: RetentionConfig = RetentionConfig(time=7 * 86400.0)
+    """Retention of results."""
+    accounting_retention: Duration = 86400.0
+    """How long the account of produced and dropped frames is kept."""
+
+
+class Config(_Model):
+    """The whole of topics.yaml."""
+
+    version: Literal[1]
+    """Version of this file's format."""
+    deployment: Name = "videojam"
+    """Prefix of all topic and group names."""
+    cluster: ClusterConfig = ClusterConfig()
+    """The Kafka cluster."""
+    functions: dict[Name, FunctionConfig] = Field(min_length=1)
+    """Function types, by name."""
+    pipelines: dict[Name, PipelineConfig] = Field(min_length=1)
+    """Pipelines, by name."""
+    results: ResultsConfig = ResultsConfig()
+    """The topics that results are published on."""
+
+    @model_validator(mode="after")
+    def _steps_are_declared(self) -> Self:
+        for name, pipeline in self.pipelines.items():
+            for position, step in enumerate(pipeline.steps):
+                if step.function not in self.functions:
+                    raise ValueError(
+                        f"pipelines.{name}.steps.{position}.function: {step.function!r} is not "
+                        f"declared under functions (declared: {', '.join(self.functions)})"
+                    )
+        return self
+
+    @property
+    def camera_kinds(self) -> tuple[str, ...]:
+        """All kinds of camera that some pipeline takes, sorted."""
+        kinds = {kind for pipeline in self.pipelines.values() for kind in pipeline.cameras}
+        return tuple(sorted(kinds))
+
+    def pipelines_for(self, kind: str) -> tuple[str, ...]:
+        """Names of the pipelines that take frames of a camera of this kind."""
+        return tuple(
+            name for name, pipeline in self.pipelines.items() if kind in pipeline.cameras
+        )

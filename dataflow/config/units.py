@@ -1,0 +1,59 @@
+"""Durations and sizes as people write them: ``10m``, ``1.5s``, ``64MiB``."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, ByteSize, Field, WithJsonSchema
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*$")
+
+
+def parse_duration(value: object) -> float:
+    """Seconds from ``500ms``, ``2s``, ``10m``, ``1h``, ``7d`` or a bare number of seconds.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if isinstance(value, bool):
+        raise ValueError("a duration is a number with a unit, such as 500ms, 2s, 10m, 1h or 7d")  # noqa: TRY004 - pydantic turns ValueError into its own error
+    if isinstance(value, int | float):
+        return float(value)
+    match = _DURATION.match(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a duration is a number with a unit, such as 500ms, 2s, 10m, 1h or 7d")
+    return float(match.group(1)) * _SECONDS[match.group(2)]
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(ge=0),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)\s*$"},
+                {"type": "number", "minimum": 0},
+            ],
+            "description": "Seconds, or a number with a unit: 500ms, 2s, 10m, 1h, 7d.",
+        }
+    ),
+]
+"""Seconds; written with a unit."""
+
+Size = Annotated[
+    ByteSize,
+    Field(ge=0),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*([kKMGT]i?)?[bB]?\s*$"},
+                {"type": "integer", "minimum": 0},
+            ],
+            "description": "Bytes, or a number with a unit: 64MiB, 1GiB, 500kB.",
+        }
+    ),
+]
+"""Bytes; written with a unit."""
