@@ -1,1 +1,1 @@
-"""VIDEOJAM replicas: the worker around a function, and (from the next release) the load balancer."""
+"""VIDEOJAM replicas: the worker around a function."""

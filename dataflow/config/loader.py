@@ -85,9 +85,7 @@ def _parse_yaml(text: str, file: Path | None) -> tuple[Any, Lines]:
         loader.dispose()
 
 
-def _collect(
-    node: yaml.Node, path: tuple[str | int, ...], lines: Lines, file: Path | None
-) -> None:
+def _collect(node: yaml.Node, path: tuple[str | int, ...], lines: Lines, file: Path | None) -> None:
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
@@ -140,15 +138,13 @@ def _expand(
     return _VARIABLE.sub(replace, value)
 
 
-def _explain(
-    error: ValidationError, data: Any, file: Path | None, lines: Lines
-) -> ConfigError:
+def _explain(error: ValidationError, data: Any, file: Path | None, lines: Lines) -> ConfigError:
     """The first fault as one ConfigError; the count of the others goes into the remedy."""
     faults = error.errors(include_url=False)
     fault = faults[0]
     path = _real_path(fault["loc"], data)
     message = fault["msg"].removeprefix("Value error, ")
-    remedy = _remedy(fault["type"], path, data)
+    remedy = _remedy(fault["type"], path)
     inside = re.match(r"^((?:[\w-]+\.)+[\w-]+): ", message)
     if inside is not None:
         path = tuple(int(p) if p.isdigit() else p for p in inside.group(1).split("."))
@@ -198,9 +194,9 @@ def _line(path: tuple[str | int, ...], lines: Lines) -> int | None:
     return lines.get(path)
 
 
-def _remedy(kind: str, path: tuple[str | int, ...], data: Any) -> str | None:
+def _remedy(kind: str, path: tuple[str | int, ...]) -> str | None:
     if kind == "extra_forbidden":
-        known = _known_keys(path[:-1], data)
+        known = _known_keys(path[:-1])
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
         if near:
             return f"did you mean {near[0]!r}?"
@@ -210,7 +206,7 @@ def _remedy(kind: str, path: tuple[str | int, ...], data: Any) -> str | None:
     return None
 
 
-def _known_keys(path: tuple[str | int, ...], data: Any) -> list[str]:
+def _known_keys(path: tuple[str | int, ...]) -> list[str]:
     """The fields of the model that stands at ``path``, found by walking the annotations."""
     model: Any = Config
     for part in path:
@@ -228,7 +224,7 @@ def _member(annotation: Any, part: str | int) -> Any:
     if _is_model(annotation):
         info = annotation.model_fields.get(str(part))
         return None if info is None else _strip(info.annotation)
-    arguments = getattr(annotation, "__args__", ())
+    arguments: tuple[Any, ...] = getattr(annotation, "__args__", ())
     origin = getattr(annotation, "__origin__", None)
     if origin is dict:
         return _strip(arguments[1])

@@ -274,6 +274,4 @@ class Config(_Model):
 
     def pipelines_for(self, kind: str) -> tuple[str, ...]:
         """Names of the pipelines that take frames of a camera of this kind."""
-        return tuple(
-            name for name, pipeline in self.pipelines.items() if kind in pipeline.cameras
-        )
+        return tuple(name for name, pipeline in self.pipelines.items() if kind in pipeline.cameras)

@@ -1,0 +1,309 @@
+"""Work records: frames and objects on their way through a pipeline.
+
+On the wire they are CloudEvents 1.0 in Kafka's binary content mode: the value is the JPEG as the
+camera sent it, the attributes are headers with the prefix ``ce_``. Headers of our own, with the
+prefix ``vj_``, carry what CloudEvents has no word for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from fractions import Fraction
+
+from dataflow.errors import RecordError
+from dataflow.functions.base import Box, Detection
+
+VERSION = "1"
+"""Version of the ``vj_`` headers. A reader refuses others: it cannot know what changed."""
+
+FRAME_TYPE = "io.videojam.frame.v1"
+OBJECT_TYPE = "io.videojam.object.v1"
+_MAX_SEQUENCE = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameId:
+    """Identity of a frame.
+
+    Attributes:
+        camera: the camera's name.
+        stream: one run of the camera: a restarted camera counts its frames anew.
+        sequence: number of the frame in the stream, from 0.
+    """
+
+    camera: str
+    stream: str
+    sequence: int
+
+    def __str__(self) -> str:
+        return f"{self.camera}/{self.stream}/{self.sequence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of a frame an item is.
+
+    A frame that a step cuts into n items yields the parts 0..n-1 of n; cutting one of them again
+    nests. The whole frame is the empty path. Each part stands for a share of the frame, and the
+    shares of all the ends of a frame sum to exactly 1 (see `dataflow.accounting`).
+
+    Attributes:
+        path: (index, count) from the outermost cut to the innermost.
+    """
+
+    path: tuple[tuple[int, int], ...] = ()
+
+    def child(self, index: int, count: int) -> Part:
+        """Part ``index`` of ``count`` of this part."""
+        return Part((*self.path, (index, count)))
+
+    @property
+    def share(self) -> Fraction:
+        """The share of the frame that this part stands for."""
+        return Fraction(1, math.prod(count for _, count in self.path))
+
+    def __str__(self) -> str:
+        return ".".join(f"{index}/{count}" for index, count in self.path)
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """The inverse of ``str``.
+
+        Raises:
+            ValueError: not a path of cuts.
+        """
+        if not text:
+            return cls()
+        path = []
+        for cut in text.split("."):
+            index, count = (int(number) for number in cut.split("/"))
+            if not 0 <= index < count:
+                raise ValueError(f"part {index} of {count}")
+            path.append((index, count))
+        return cls(tuple(path))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What one function did to an item; times in seconds since the epoch, by its own clock.
+
+    Attributes:
+        function: its name.
+        replica: who did it.
+        received: when the replica fetched the item.
+        started: when the batch with the item began.
+        finished: when the batch was done.
+    """
+
+    function: str
+    replica: str
+    received: float
+    started: float
+    finished: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkItem:
+    """One item of work.
+
+    Attributes:
+        frame: the frame it is, or was cut from.
+        pipeline: the pipeline it passes.
+        step: id of the step that it waits for.
+        captured_at: seconds since the epoch, by the camera's clock.
+        data: the encoded image.
+        content_type: MIME type of ``data``.
+        part: which part of the frame.
+        origin: where the image's top left pixel lies in the frame.
+        detections: what the step before found in this image, in its pixels.
+        carried: what all steps found that belongs to this item, in the frame's pixels.
+        stages: the steps passed so far.
+        hops: how often it was offloaded to a peer.
+        traceparent: W3C trace context, if the camera or its application set one.
+    """
+
+    frame: FrameId
+    pipeline: str
+    step: str
+    captured_at: float
+    data: bytes = field(repr=False)
+    content_type: str = "image/jpeg"
+    part: Part = Part()
+    origin: tuple[int, int] = (0, 0)
+    detections: tuple[Detection, ...] = ()
+    carried: tuple[Detection, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    hops: int = 0
+    traceparent: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Identity within the pipeline: ``camera/stream/sequence`` and the part, if it is one."""
+        return f"{self.frame}/{self.part}" if self.part.path else str(self.frame)
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """The record's headers."""
+        frame = self.frame
+        values = {
+            "ce_specversion": "1.0",
+            "ce_id": self.id,
+            "ce_source": f"/cameras/{frame.camera}",
+            "ce_type": OBJECT_TYPE if self.part.path else FRAME_TYPE,
+            "ce_time": rfc3339(self.captured_at),
+            "content-type": self.content_type,
+            "vj_version": VERSION,
+            "vj_camera": frame.camera,
+            "vj_stream": frame.stream,
+            "vj_sequence": str(frame.sequence),
+            "vj_pipeline": self.pipeline,
+            "vj_step": self.step,
+        }
+        if self.part.path:
+            values["vj_part"] = str(self.part)
+        if self.origin != (0, 0):
+            values["vj_origin"] = f"{self.origin[0]},{self.origin[1]}"
+        if self.detections:
+            values["vj_detections"] = _dump_detections(self.detections)
+        if self.carried:
+            values["vj_carried"] = _dump_detections(self.carried)
+        if self.stages:
+            values["vj_stages"] = _dump_stages(self.stages)
+        if self.hops:
+            values["vj_hops"] = str(self.hops)
+        if self.traceparent is not None:
+            values["traceparent"] = self.traceparent
+        return [(name, value.encode()) for name, value in values.items()]
+
+    @classmethod
+    def from_record(
+        cls, headers: Sequence[tuple[str, bytes | None]], value: bytes | None
+    ) -> WorkItem:
+        """Read a work record.
+
+        Raises:
+            RecordError: reason ``unknown-version``, ``bad-header`` or ``image-empty``.
+        """
+        try:
+            texts = {name: (raw or b"").decode() for name, raw in headers}
+        except UnicodeDecodeError as error:
+            raise RecordError("bad-header", f"a header is not UTF-8: {error}") from error
+        version = texts.get("vj_version")
+        if version is None:
+            raise RecordError("bad-header", "no vj_version header: not a videojam record")
+        if version != VERSION:
+            raise RecordError(
+                "unknown-version", f"vj_version {version!r}; this worker reads {VERSION!r}"
+            )
+        if not value:
+            raise RecordError("image-empty", "the record has no bytes")
+        try:
+            return cls(
+                frame=_frame(texts),
+                pipeline=texts["vj_pipeline"],
+                step=texts["vj_step"],
+                captured_at=parse_rfc3339(texts["ce_time"]),
+                data=value,
+                content_type=texts.get("content-type", "image/jpeg"),
+                part=Part.parse(texts.get("vj_part", "")),
+                origin=_origin(texts.get("vj_origin")),
+                detections=_load_detections(texts.get("vj_detections")),
+                carried=_load_detections(texts.get("vj_carried")),
+                stages=_load_stages(texts.get("vj_stages")),
+                hops=int(texts.get("vj_hops", "0")),
+                traceparent=texts.get("traceparent"),
+            )
+        except KeyError as error:
+            raise RecordError("bad-header", f"the header {error.args[0]} is missing") from error
+        except (ValueError, TypeError, IndexError) as error:
+            raise RecordError("bad-header", f"a header cannot be read: {error}") from error
+
+    def passed(self, stage: Stage) -> WorkItem:
+        """The item after one more stage."""
+        return replace(self, stages=(*self.stages, stage))
+
+
+def rfc3339(seconds: float) -> str:
+    """UTC time with microseconds, as CloudEvents asks for."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+
+
+def parse_rfc3339(text: str) -> float:
+    """Seconds since the epoch.
+
+    Raises:
+        ValueError: not a time with an offset.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"the time {text!r} has no offset from UTC")
+    return moment.timestamp()
+
+
+def _frame(texts: Mapping[str, str]) -> FrameId:
+    camera, stream = texts["vj_camera"], texts["vj_stream"]
+    sequence = int(texts["vj_sequence"])
+    if not camera or not stream or not 0 <= sequence <= _MAX_SEQUENCE:
+        raise ValueError(f"camera {camera!r}, stream {stream!r}, sequence {sequence}")
+    return FrameId(camera=camera, stream=stream, sequence=sequence)
+
+
+def _origin(text: str | None) -> tuple[int, int]:
+    if text is None:
+        return (0, 0)
+    x, y = text.split(",")
+    return (int(x), int(y))
+
+
+def _dump_detections(detections: Sequence[Detection]) -> str:
+    rows = [
+        [d.kind, d.label, _r(d.box.x), _r(d.box.y), _r(d.box.w), _r(d.box.h), _r(d.score, 4)]
+        + ([] if d.text is None else [d.text])
+        for d in detections
+    ]
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def _r(number: float, digits: int = 1) -> float:
+    return round(float(number), digits)
+
+
+def _load_detections(text: str | None) -> tuple[Detection, ...]:
+    if text is None:
+        return ()
+    return tuple(
+        Detection(
+            kind=str(row[0]),
+            label=str(row[1]),
+            box=Box(x=float(row[2]), y=float(row[3]), w=float(row[4]), h=float(row[5])),
+            score=float(row[6]),
+            text=str(row[7]) if len(row) > 7 else None,
+        )
+        for row in json.loads(text)
+    )
+
+
+def _dump_stages(stages: Sequence[Stage]) -> str:
+    rows = [
+        [s.function, s.replica, _r(s.received, 6), _r(s.started, 6), _r(s.finished, 6)]
+        for s in stages
+    ]
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def _load_stages(text: str | None) -> tuple[Stage, ...]:
+    if text is None:
+        return ()
+    return tuple(
+        Stage(
+            function=str(row[0]),
+            replica=str(row[1]),
+            received=float(row[2]),
+            started=float(row[3]),
+            finished=float(row[4]),
+        )
+        for row in json.loads(text)
+    )

@@ -1,0 +1,1 @@
+"""Transports: Apache Kafka, and an in-memory one with the same behaviour."""
