@@ -64,6 +64,10 @@ class BufferFullError(BrokerError):
     """The client's local buffer is full; serve delivery reports and try again."""
 
 
+class RecordTooLargeError(BrokerError):
+    """The record is larger than the client or the topic allows."""
+
+
 class EmbeddedBrokerError(VideojamError):
     """The embedded broker cannot be started, stopped or found."""
 

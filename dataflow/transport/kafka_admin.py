@@ -1,0 +1,199 @@
+"""Administration of topics on Apache Kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as ConfluentPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from dataflow.config.topics import TopicSpec
+from dataflow.errors import BrokerError
+from dataflow.transport.base import TopicState
+
+_SECONDS = 15.0
+"""Deadline of one administrative request."""
+_TOPIC_CONFIG_SOURCE = 1
+"""ConfigSource.DYNAMIC_TOPIC_CONFIG: somebody set the value on the topic itself."""
+
+
+class KafkaAdmin:
+    """See `dataflow.transport.base.Admin`."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._servers = str(settings["bootstrap.servers"])
+        self._client = AdminClient(dict(settings))
+
+    def check(self, timeout: float) -> None:
+        """Ask for the cluster's metadata.
+
+        Raises:
+            BrokerError: no answer within ``timeout`` s.
+        """
+        try:
+            self._client.list_topics(timeout=timeout)
+        except KafkaException as error:
+            raise describe_error(error.args[0], self._servers) from error
+
+    def describe(self, prefix: str = "") -> dict[str, TopicState]:
+        """Topics whose name starts with ``prefix``."""
+        try:
+            topics = self._client.list_topics(timeout=_SECONDS).topics
+        except KafkaException as error:
+            raise describe_error(error.args[0], self._servers) from error
+        wanted = {
+            name: topic
+            for name, topic in topics.items()
+            if name.startswith(prefix) and not name.startswith("__")
+        }
+        if not wanted:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in wanted]
+        answers = self._client.describe_configs(resources, request_timeout=_SECONDS)
+        states = {}
+        for resource, answer in answers.items():
+            entries = self._result(answer, f"describing {resource.name}")
+            if entries is None:  # deleted between the two requests
+                continue
+            partitions = wanted[resource.name].partitions
+            states[resource.name] = TopicState(
+                name=resource.name,
+                partitions=len(partitions),
+                replication=max((len(p.replicas) for p in partitions.values()), default=0),
+                configs={e.name: e.value for e in entries.values() if e.value is not None},
+                defaults=frozenset(
+                    e.name for e in entries.values() if e.source != _TOPIC_CONFIG_SOURCE
+                ),
+            )
+        return states
+
+    def create(self, spec: TopicSpec) -> None:
+        """Create a topic and wait until its leaders are elected."""
+        topic = NewTopic(
+            spec.name,
+            num_partitions=spec.partitions,
+            replication_factor=spec.replication,
+            config=dict(spec.configs),
+        )
+        answers = self._client.create_topics([topic], operation_timeout=_SECONDS)
+        self._result(answers[spec.name], f"creating {spec.name}")
+        self._wait(spec.name, spec.partitions)
+
+    def add_partitions(self, topic: str, total: int) -> None:
+        """Raise the number of partitions."""
+        answers = self._client.create_partitions(
+            [NewPartitions(topic, total)], operation_timeout=_SECONDS
+        )
+        self._result(answers[topic], f"adding partitions to {topic}")
+        self._wait(topic, total)
+
+    def set_configs(self, topic: str, configs: Mapping[str, str]) -> None:
+        """Set some configs."""
+        resource = ConfigResource(
+            ResourceType.TOPIC,
+            topic,
+            incremental_configs=[
+                ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+                for key, value in configs.items()
+            ],
+        )
+        answers = self._client.incremental_alter_configs([resource], request_timeout=_SECONDS)
+        self._result(answers[resource], f"configuring {topic}")
+
+    def delete(self, topics: Collection[str]) -> None:
+        """Delete topics and wait until they are gone."""
+        if not topics:
+            return
+        answers = self._client.delete_topics(list(topics), operation_timeout=_SECONDS)
+        for topic, answer in answers.items():
+            self._result(answer, f"deleting {topic}")
+        deadline = time.monotonic() + _SECONDS
+        while time.monotonic() < deadline:
+            if not set(topics) & set(self._client.list_topics(timeout=_SECONDS).topics):
+                return
+            time.sleep(0.05)
+
+    def lag(self, group: str, topic: str) -> dict[int, int]:
+        """Records of each partition that the group has not committed yet."""
+        try:
+            metadata = self._client.list_topics(timeout=_SECONDS).topics.get(topic)
+        except KafkaException as error:
+            raise describe_error(error.args[0], self._servers) from error
+        if metadata is None:
+            raise BrokerError(f"no topic {topic}; run `videojam topics apply`")
+        partitions = [ConfluentPartition(topic, p) for p in metadata.partitions]
+        ends = self._offsets(partitions, OffsetSpec.latest())
+        begins = self._offsets(partitions, OffsetSpec.earliest())
+        request = ConsumerGroupTopicPartitions(group, partitions)
+        answer = self._client.list_consumer_group_offsets([request], request_timeout=_SECONDS)
+        committed = self._result(answer[group], f"offsets of {group}")
+        at = {p.partition: p.offset for p in committed.topic_partitions}
+        # A group that has committed nothing yet starts at the beginning.
+        return {
+            number: end - max(at.get(number, -1), begins[number]) for number, end in ends.items()
+        }
+
+    def close(self) -> None:
+        """confluent-kafka releases the client when it is collected."""
+
+    def _offsets(self, partitions: list[ConfluentPartition], which: OffsetSpec) -> dict[int, int]:
+        answers = self._client.list_offsets(
+            dict.fromkeys(partitions, which), request_timeout=_SECONDS
+        )
+        return {
+            partition.partition: self._result(answer, f"offsets of {partition.topic}").offset
+            for partition, answer in answers.items()
+        }
+
+    def _wait(self, topic: str, partitions: int) -> None:
+        deadline = time.monotonic() + _SECONDS
+        while time.monotonic() < deadline:
+            metadata = self._client.list_topics(timeout=_SECONDS).topics.get(topic)
+            if (
+                metadata is not None
+                and len(metadata.partitions) >= partitions
+                and all(p.leader >= 0 for p in metadata.partitions.values())
+            ):
+                return
+            time.sleep(0.05)
+        raise BrokerError(f"{topic} has no leaders after {_SECONDS:.0f} s")
+
+    def _result(self, answer: Future[Any], what: str) -> Any:
+        try:
+            return answer.result(timeout=_SECONDS + 5)
+        except KafkaException as error:
+            fault = error.args[0]
+            if fault.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT):
+                raise describe_error(fault, self._servers) from error
+            raise BrokerError(f"{what}: {fault.str()}") from error
+        except TimeoutError as error:
+            raise BrokerError(f"{what}: no answer from {self._servers}") from error
+
+
+def describe_error(error: KafkaError, servers: str) -> BrokerError:
+    """A connection that failed, with what to do about it."""
+    if error.code() in (
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+    ):
+        return BrokerError(
+            f"no Kafka broker answers at {servers}\n"
+            "  remedy: start one with `videojam broker start`, or name yours with "
+            "--bootstrap-servers or cluster.bootstrap_servers"
+        )
+    return BrokerError(f"the cluster at {servers} refused: {error.str()}")
