@@ -1,1 +1,29 @@
 """Transports: Apache Kafka, and an in-memory one with the same behaviour."""
+
+from dataflow.transport.base import (
+    Admin,
+    DeliveryCallback,
+    GroupConsumer,
+    Producer,
+    Reader,
+    RebalanceListener,
+    Received,
+    Record,
+    TopicPartition,
+    TopicState,
+    Transport,
+)
+
+__all__ = [
+    "Admin",
+    "DeliveryCallback",
+    "GroupConsumer",
+    "Producer",
+    "Reader",
+    "RebalanceListener",
+    "Received",
+    "Record",
+    "TopicPartition",
+    "TopicState",
+    "Transport",
+]

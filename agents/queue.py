@@ -1,0 +1,88 @@
+"""The replica's own queue between Kafka and the function: bounded, with a declared drop policy.
+
+Pure: no lock, no clock. The engine guards it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, Literal, TypeVar
+
+T = TypeVar("T")
+
+
+class WorkQueue(Generic[T]):
+    """A first-in first-out queue bounded in items and bytes.
+
+    Args:
+        max_items: most items waiting.
+        max_bytes: most bytes waiting; a single larger item is still taken when nothing waits.
+        when_full: ``drop-oldest`` evicts, ``block`` lets the caller ask `has_room` first.
+        size_of: bytes of an item.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_items: int,
+        max_bytes: int,
+        when_full: Literal["drop-oldest", "block"],
+        size_of: Callable[[T], int],
+    ) -> None:
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._drops = when_full == "drop-oldest"
+        self._size_of = size_of
+        self._items: deque[T] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes waiting."""
+        return self._bytes
+
+    def room(self) -> int:
+        """How many more items may be offered before the queue is full; 0 when bytes are full."""
+        if self._bytes >= self._max_bytes:
+            return 0
+        return max(0, self._max_items - len(self._items))
+
+    def offer(self, item: T) -> list[T]:
+        """Add an item.
+
+        Returns:
+            What had to go for it, oldest first. Always empty with ``block``: what has been fetched
+            is kept, and the caller stops fetching while `room` is 0.
+        """
+        self._items.append(item)
+        self._bytes += self._size_of(item)
+        evicted: list[T] = []
+        if self._drops:
+            while len(self._items) > self._max_items or (
+                self._bytes > self._max_bytes and len(self._items) > 1
+            ):
+                evicted.append(self._pop())
+        return evicted
+
+    def take(self, most: int) -> list[T]:
+        """Up to ``most`` items, oldest first."""
+        return [self._pop() for _ in range(min(most, len(self._items)))]
+
+    def discard(self, unwanted: Callable[[T], bool]) -> list[T]:
+        """Remove and return the items for which ``unwanted`` holds."""
+        kept: deque[T] = deque()
+        gone: list[T] = []
+        for item in self._items:
+            (gone if unwanted(item) else kept).append(item)
+        self._items = kept
+        self._bytes -= sum(map(self._size_of, gone))
+        return gone
+
+    def _pop(self) -> T:
+        item = self._items.popleft()
+        self._bytes -= self._size_of(item)
+        return item
