@@ -1,11 +1,5 @@
-"""The account of frames: what cameras produced, and what was dropped where and why."""
+"""The account of every frame: produced, and then processed, dropped with a reason, or dead."""
 
-from dataflow.accounting.records import (
-    MAX_DROPS,
-    CameraReport,
-    DroppedFrame,
-    DropReport,
-    parse_report,
-)
+from dataflow.accounting.records import CameraReport, DroppedFrame, DropReport, parse_report
 
-__all__ = ["MAX_DROPS", "CameraReport", "DropReport", "DroppedFrame", "parse_report"]
+__all__ = ["CameraReport", "DropReport", "DroppedFrame", "parse_report"]

@@ -19,13 +19,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dataflow.accounting import MAX_DROPS, CameraReport, DroppedFrame
+from dataflow.accounting import CameraReport, DroppedFrame
 
 BUFFER_FULL = "buffer-full"
 TOO_LARGE = "too-large"
 DELIVERY_FAILED = "delivery-failed"
 REFUSED = "refused"
 UNSENT = "unsent"
+
+MAX_DROPS = 1000
+"""Most drops in one report: about 50 kB of JSON, far below Kafka's default limit of 1 MB."""
 
 
 @dataclass(slots=True)

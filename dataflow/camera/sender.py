@@ -238,7 +238,11 @@ class Sender:
         for report in self._ledger.reports(at=self._clock(), closed=closed):
             try:
                 self._producer.send(
-                    Record(topic=self._accounting, value=report.to_json(), key=report.key),
+                    Record(
+                        topic=self._accounting,
+                        value=report.model_dump_json().encode(),
+                        key=report_key(report),
+                    ),
                     self._reported(report),
                 )
             except BrokerError as error:
@@ -252,3 +256,8 @@ class Sender:
                 self._ledger.relist(report)
 
         return delivered
+
+
+def report_key(report: CameraReport) -> bytes:
+    """Key of a camera's records on the accounting topic."""
+    return f"camera/{report.camera}/{report.stream}/{report.pipeline}".encode()
