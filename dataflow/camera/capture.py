@@ -151,7 +151,9 @@ class Capture:
             return True
         if settings.max_frames is not None and self._taken >= settings.max_frames:
             return True
-        return XX
+        if settings.duration is None or self._began is None:
+            return False
+        return self._monotonic() - self._began >= settings.duration
 
 
 class CaptureThread:

@@ -20,7 +20,8 @@ from dataflow.camera.capture import Capture, CaptureSettings, CaptureThread, Pac
 from dataflow.camera.encoding import FrameEncoder
 from dataflow.camera.ledger import Ledger
 from dataflow.camera.pacing import Backoff, BackoffConfig
-from dataflow.camera.sender import Route, Sender
+from dataflow.camera.routes import routes_for
+from dataflow.camera.sender import Sender
 from dataflow.camera.sources import Image, SourceSpec, open_source, own_image
 from dataflow.camera.stats import CameraStats
 from dataflow.config import Config, TopicNames, load_config
@@ -111,7 +112,7 @@ class CameraProducer:
     ) -> None:
         _check_arguments(name, fps, pace)
         self._config = config if isinstance(config, Config) else load_config(config)
-        self._routes = _routes(self._config, kind)
+        self._routes = routes_for(self._config, kind)
         self._source, self._loop = source, loop
         self._fps, self._pace = fps, pace
         self._encoder = FrameEncoder(quality=jpeg_quality, max_width=max_width)
@@ -385,30 +386,6 @@ def _check_arguments(name: str, fps: float | None, pace: str) -> None:
         raise ConfigError(
             "not a pace", key="pace", value=pace, remedy=f"one of {', '.join(get_args(Pace))}"
         )
-
-
-def _routes(config: Config, kind: str) -> tuple[Route, ...]:
-    pipelines = config.pipelines_for(kind)
-    if not pipelines:
-        raise ConfigError(
-            "no pipeline takes cameras of this kind",
-            key="kind",
-            value=kind,
-            remedy=f"kinds that the pipelines name: {', '.join(config.camera_kinds)}",
-        )
-    names = TopicNames(config.deployment)
-    routes = []
-    for pipeline in pipelines:
-        first = config.pipelines[pipeline].steps[0]
-        routes.append(
-            Route(
-                pipeline=pipeline,
-                step=first.name,
-                topic=names.work(first.function),
-                spread=config.functions[first.function].partitioning == "spread",
-            )
-        )
-    return tuple(routes)
 
 
 def _stream_id(now: float, rng: np.random.Generator) -> str:
