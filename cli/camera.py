@@ -74,6 +74,9 @@ def camera(
             show_default=False,
         ),
     ] = None,
+    wait_for_broker: Annotated[
+        float, typer.Option(help="Seconds to wait for the cluster and its topics at the start.")
+    ] = 10.0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the final figures as JSON, and no live line.")
@@ -105,6 +108,7 @@ def camera(
             pace=pace,
             loop=loop,
             jpeg_quality=quality,
+            wait_for_broker=wait_for_broker,
             max_width=max_width,
             buffer=BufferConfig(frames=buffer_frames, when_full=when_full or default_policy(pace)),
         )

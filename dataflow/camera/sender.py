@@ -132,8 +132,9 @@ class Sender:
             self._ledger.drop_open(DELIVERY_FAILED)
             self._report(closed=True)
             self._producer.close(_REPORT_SECONDS)
-        except BrokerError as error:
-            _log.warning("camera %s closed without its broker: %s", self._ledger.camera, error)
+        except Exception as error:  # noqa: BLE001 - run() and send() raise it again
+            self.fault = self.fault or error
+            _log.exception("camera %s closed without its last account", self._ledger.camera)
         finally:
             self._ledger.drop_open(DELIVERY_FAILED)
 
