@@ -1,0 +1,1 @@
+"""Measurements on real and rendered input, each run as a module."""
