@@ -1,16 +1,16 @@
 """Every error that the project raises on purpose.
 
-    VideojamError
-    ├── ConfigError            topics.yaml or an option is wrong: file, line, key, value, remedy
-    ├── BrokerError            the cluster cannot be reached, or refused something
-    │   └── BufferFullError    the client's local buffer is full; try again later
-    ├── EmbeddedBrokerError    `videojam broker` cannot start, stop or find its broker
-    ├── SourceError            a camera source cannot be opened or read
-    │   └── SourceEnded        a finite source has no more frames
-    ├── MissingDependencyError a program or an optional package is absent; carries the remedy
-    ├── ModelError             a network file is missing, corrupt or of an unknown layout
-    └── RecordError            one record cannot be processed; carries the dead-letter reason
-        └── ImageError         its bytes are not an image we accept
+VideojamError
+├── ConfigError            topics.yaml or an option is wrong: file, line, key, value, remedy
+├── BrokerError            the cluster cannot be reached, or refused something
+│   └── BufferFullError    the client's local buffer is full; try again later
+├── EmbeddedBrokerError    `videojam broker` cannot start, stop or find its broker
+├── SourceError            a camera source cannot be opened or read
+│   └── SourceEnded        a finite source has no more frames
+├── MissingDependencyError a program or an optional package is absent; carries the remedy
+├── ModelError             a network file is missing, corrupt or of an unknown layout
+└── RecordError            one record cannot be processed; carries the dead-letter reason
+    └── ImageError         its bytes are not an image we accept
 """
 
 from __future__ import annotations
