@@ -1,0 +1,288 @@
+"""The data plane against a bare loop: frames of 100 KB through one worker with a no-op function.
+
+    python -m evaluation.benchmarks.data_plane
+    python -m evaluation.benchmarks.data_plane --bootstrap-servers localhost:9092 --rounds 5
+
+Each round sends the same number of frames to fresh topics and moves them on to a second topic:
+
+- ``bare``: confluent-kafka's consumer and idempotent producer in a loop, with automatic commits:
+  what no worker can beat, and it loses what is in flight when it dies.
+- ``worker``: the engine of `videojam worker` with a function that finds nothing.
+- ``faust``: a Faust agent that forwards each event, which is what the worker would be if Faust
+  fetched its frames.
+
+The order of the three changes from round to round. What counts is the ratio; the machine's own
+speed is in the absolute figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import statistics
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+import typer
+from confluent_kafka import Consumer, Producer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from agents.engine import Engine
+from dataflow.broker import BrokerSettings, EmbeddedBroker
+from dataflow.config import Config, TopicNames, declared_topics
+from dataflow.functions.base import Detection, FunctionParams, Item
+from dataflow.messages import FrameId, WorkItem
+from dataflow.transport import Record
+from dataflow.transport.kafka import KafkaTransport
+
+_CONTENDERS = ("bare", "worker", "faust")
+
+
+class _NoParams(FunctionParams):
+    """No parameters."""
+
+
+class NoOp:
+    """Finds nothing, and hands every item on."""
+
+    Params: ClassVar[type[FunctionParams]] = _NoParams
+
+    def process(self, batch: Sequence[Item]) -> Sequence[Sequence[Detection]]:
+        """Nothing for each item."""
+        return [()] * len(batch)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def main(
+    *,
+    bootstrap_servers: Annotated[
+        str | None, typer.Option(help="An outside cluster; default: a temporary broker.")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=100, help="Frames per contender and round.")] = 3000,
+    size: Annotated[int, typer.Option(min=100, help="Bytes of a frame.")] = 100_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    contenders: Annotated[
+        str, typer.Option(help="Which of bare,worker,faust.")
+    ] = "bare,worker,faust",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
+) -> None:
+    """Measure the data plane as a ratio to a bare consume-produce loop."""
+    chosen = [name for name in contenders.split(",") if name in _CONTENDERS]
+    if "bare" not in chosen:
+        raise typer.BadParameter(
+            "`bare` is what the others are compared with", param_hint="--contenders"
+        )
+    logging.getLogger("faust").setLevel(logging.ERROR)
+    console = Console()
+    with _cluster(bootstrap_servers) as servers:
+        figures: dict[str, list[float]] = {name: [] for name in chosen}
+        orders = itertools.cycle([chosen, chosen[::-1]])
+        for _, order in zip(track(range(rounds), "rounds", console=console), orders, strict=False):
+            for name in order:
+                figures[name].append(_measure(name, servers, frames, size))
+    table = Table(title=f"{frames} frames of {size / 1000:g} KB, {rounds} rounds")
+    for column in ("contender", "frames/s (median)", "MB/s", "ratio to bare (median of rounds)"):
+        table.add_column(column, justify="left" if column == "contender" else "right")
+    summary = {}
+    for name, rates in figures.items():
+        ratios = [rate / bare for rate, bare in zip(rates, figures["bare"], strict=True)]
+        summary[name] = {"frames_per_second": rates, "ratio": statistics.median(ratios)}
+        rate = statistics.median(rates)
+        table.add_row(
+            name, f"{rate:.0f}", f"{rate * size / 1e6:.0f}", f"{summary[name]['ratio']:.2f}"
+        )
+    console.print(table)
+    if json_file is not None:
+        json_file.write_text(json.dumps(summary, indent=2), encoding="utf-8")
+
+
+@contextmanager
+def _cluster(bootstrap_servers: str | None) -> Iterator[str]:
+    if bootstrap_servers is not None:
+        yield bootstrap_servers
+        return
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="videojam-benchmark-"))
+        broker = EmbeddedBroker(BrokerSettings(data_dir=Path(folder), port=0))
+        yield stack.enter_context(broker).bootstrap_servers
+
+
+def _measure(contender: str, servers: str, frames: int, size: int) -> float:
+    """Frames a second of one contender on fresh topics."""
+    config = Config.model_validate(
+        {
+            "version": 1,
+            "deployment": f"bench-{uuid.uuid4().hex[:8]}",
+            "functions": {
+                # Room for a whole second of frames: nothing may be dropped.
+                "no-op": {"batch": {"max": 16, "wait": 0}, "queue": {"when_full": "block"}},
+                "sink": {},
+            },
+            "pipelines": {
+                "bench": {
+                    "cameras": ["any"],
+                    "steps": [{"function": "no-op"}, {"function": "sink"}],
+                }
+            },
+        }
+    )
+    names = TopicNames(config.deployment)
+    with KafkaTransport(servers) as transport:
+        admin = transport.admin()
+        specs = declared_topics(config)
+        for spec in specs:
+            admin.create(spec)
+        try:
+            _fill(transport, names.work("no-op"), frames, size)
+            run = {"bare": _bare, "worker": _worker, "faust": _faust}[contender]
+            return run(transport, config, frames)
+        finally:
+            admin.delete([spec.name for spec in specs])
+
+
+def _fill(transport: KafkaTransport, topic: str, frames: int, size: int) -> None:
+    payload = np.random.default_rng(0).bytes(size)
+    producer = transport.producer()
+    for number in range(frames):
+        item = WorkItem(
+            frame=FrameId(camera=f"camera-{number % 16}", stream="s", sequence=number // 16),
+            pipeline="bench",
+            step="no-op",
+            captured_at=time.time(),
+            data=payload,
+        )
+        producer.send(
+            Record(topic=topic, value=item.data, headers=item.headers(), partition=number % 4)
+        )
+        if number % 200 == 0:
+            producer.flush(60)
+    left = producer.close(60)
+    if left:
+        raise RuntimeError(f"{left} frames could not be written")
+
+
+def _bare(transport: KafkaTransport, config: Config, frames: int) -> float:
+    names = TopicNames(config.deployment)
+    largest = 10 * 1024 * 1024
+    consumer = Consumer(
+        {
+            "bootstrap.servers": transport.bootstrap_servers,
+            "group.id": f"bare-{config.deployment}",
+            "auto.offset.reset": "earliest",
+            "fetch.message.max.bytes": largest,
+        }
+    )
+    producer = Producer(
+        {
+            "bootstrap.servers": transport.bootstrap_servers,
+            "enable.idempotence": True,
+            "message.max.bytes": largest,
+            "linger.ms": 2,
+        }
+    )
+    consumer.subscribe([names.work("no-op")])
+    target = names.work("sink")
+    began = None
+    seen = 0
+    while seen < frames:
+        message = consumer.poll(0.1)
+        if message is None or message.error() is not None:
+            continue
+        began = began or time.monotonic()
+        while True:
+            try:
+                producer.produce(target, message.value(), message.key(), headers=message.headers())
+                break
+            except BufferError:
+                producer.poll(0.05)
+        producer.poll(0)
+        seen += 1
+    producer.flush(60)
+    consumer.commit(asynchronous=False)
+    took = time.monotonic() - (began or 0.0)
+    consumer.close()
+    return frames / took
+
+
+def _worker(transport: KafkaTransport, config: Config, frames: int) -> float:
+    engine = Engine(
+        config=config, name="no-op", function=NoOp(), transport=transport, replica="bench"
+    )
+    thread = threading.Thread(target=engine.run)
+    thread.start()
+    began = None
+    try:
+        while True:
+            status = engine.status()
+            if began is None and (status.processed or status.queued):
+                began = time.monotonic()
+            if status.processed >= frames:
+                break
+            time.sleep(0.002)
+    finally:
+        engine.stop()
+        thread.join()  # the last commit is part of the work
+    return frames / (time.monotonic() - (began or 0.0))
+
+
+def _faust(transport: KafkaTransport, config: Config, frames: int) -> float:
+    import faust  # noqa: PLC0415 - slow to import, and needed by this contender alone
+
+    names = TopicNames(config.deployment)
+    app = faust.App(
+        f"faust-{config.deployment}",
+        broker=f"kafka://{transport.bootstrap_servers}",
+        topic_disable_leader=True,
+        web_enabled=False,
+        broker_max_poll_records=64,
+        stream_buffer_maxsize=256,
+        producer_max_request_size=10 * 1024 * 1024,
+        consumer_max_fetch_size=10 * 1024 * 1024,
+        loop=None,
+    )
+    source = app.topic(names.work("no-op"), value_serializer="raw", key_serializer="raw")
+    target = app.topic(names.work("sink"), value_serializer="raw", key_serializer="raw")
+    times: dict[str, float] = {}
+    finished = asyncio.Event()
+
+    @app.agent(source)
+    async def forward(stream: faust.Stream[bytes]) -> None:
+        seen = 0
+        pending = []
+        async for event in stream.events():
+            times.setdefault("began", time.monotonic())
+            pending.append(
+                await target.send(key=event.key, value=event.value, headers=event.headers)
+            )
+            seen += 1
+            if seen >= frames:
+                await asyncio.gather(*pending)
+                times["ended"] = time.monotonic()
+                finished.set()
+
+    async def run() -> None:
+        await app.start()
+        await finished.wait()
+        await app.stop()
+
+    asyncio.run(run())
+    return frames / (times["ended"] - times["began"])
+
+
+if __name__ == "__main__":
+    typer.run(main)
