@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import pytest
 
@@ -329,7 +329,7 @@ class _CommitsOnRevoke(Recorder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.commit = lambda: None
+        self.commit: Callable[[], None] = lambda: None
 
     def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
         self.commit()

@@ -1,0 +1,156 @@
+"""Vehicle detection: which of the moving regions are vehicles, and where exactly.
+
+By default by shape and structure alone, without a network; a detector can confirm and name what
+was found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from dataflow.functions._vehicle_shape import Shape, analyse_crop, shifted, split_column
+from dataflow.functions.base import Box, Detection, FunctionParams, Item
+
+REGION = "region"
+VEHICLE = "vehicle"
+
+_SMALLEST_CROP = 4
+
+
+class VehicleDetectionParams(FunctionParams):
+    """Parameters of vehicle detection."""
+
+    min_width: float = Field(default=18, gt=0, description="narrowest vehicle, pixels")
+    min_height: float = Field(default=14, gt=0, description="lowest vehicle, pixels")
+    min_aspect: float = Field(
+        default=0.45, gt=0, description="width over height below which it is a person or a pole"
+    )
+    max_aspect: float = Field(
+        default=3.5, gt=0, description="width over height above which it is a sliver"
+    )
+    min_fill: float = Field(
+        default=0.25, ge=0, le=1, description="part of the box that must differ from the road"
+    )
+    min_contrast: float = Field(
+        default=4.0, ge=0, description="mean CIE Lab distance from the road"
+    )
+    min_edges: float = Field(
+        default=0.03, ge=0, le=1, description="part of the box that must lie on edges"
+    )
+    min_structure: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="part of the edges along two directions at right angles; foliage has 0.25",
+    )
+    min_score: float = Field(default=0.3, ge=0, le=1, description="lowest score reported")
+    max_trim: float = Field(
+        default=0.15, ge=0, lt=0.5, description="the most cut off a region on each side"
+    )
+    split_aspect: float = Field(
+        default=2.2,
+        gt=0,
+        description="width over height from which two vehicles are looked for",
+    )
+    split_valley: float = Field(
+        default=0.5, ge=0, le=1, description="depth of the gap between two vehicles"
+    )
+
+
+class VehicleDetection:
+    """Finds vehicles, ``Detection(kind="vehicle")``, in crops of moving regions or whole frames.
+
+    An item that carries ``region`` detections is searched within each of them; one that carries
+    none is taken as the crop of one region. Boxes are in pixels of the item's image. The score
+    says how vehicle-like size, outline and structure are; it is no probability.
+    """
+
+    Params: ClassVar[type[FunctionParams]] = VehicleDetectionParams
+
+    def __init__(self, params: VehicleDetectionParams) -> None:
+        self._params = params
+
+    def process(self, batch: Sequence[Item]) -> Sequence[Sequence[Detection]]:
+        """Find the vehicles of each item.
+
+        Raises:
+            ImageError: an item is not an image.
+        """
+        return [self._vehicles(item) for item in batch]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _vehicles(self, item: Item) -> list[Detection]:
+        image = item.image
+        height, width = image.shape[:2]
+        regions = [d for d in item.detections if d.kind == REGION]
+        boxes = [d.box for d in regions] or [Box(x=0, y=0, w=width, h=height)]
+        found: list[Detection] = []
+        for box in boxes:
+            found.extend(self._in_region(image, box))
+        return found
+
+    def _in_region(self, image: NDArray[np.uint8], box: Box) -> list[Detection]:
+        height, width = image.shape[:2]
+        inside = box.clipped(width, height)
+        left, top = math.floor(inside.x), math.floor(inside.y)
+        right, bottom = math.ceil(inside.x + inside.w), math.ceil(inside.y + inside.h)
+        crop = image[top:bottom, left:right]
+        if min(crop.shape[:2]) < _SMALLEST_CROP:
+            return []
+        vehicles = []
+        for shape in self._shapes(crop):
+            score = self.score(shape)
+            if score < self._params.min_score:
+                continue
+            whole = Box(x=shape.x, y=shape.y, w=shape.w, h=shape.h).shifted(left, top)
+            vehicles.append(Detection(kind=VEHICLE, label=VEHICLE, box=whole, score=score))
+        return vehicles
+
+    def _shapes(self, crop: NDArray[np.uint8]) -> list[Shape]:
+        """One shape, or two where two vehicles touch."""
+        p = self._params
+        shape = analyse_crop(crop, max_trim=p.max_trim)
+        if shape.aspect >= p.split_aspect:
+            column = split_column(crop, max_valley=p.split_valley)
+            if column is not None and min(column, crop.shape[1] - column) >= _SMALLEST_CROP:
+                halves = [
+                    analyse_crop(crop[:, :column], max_trim=p.max_trim),
+                    shifted(analyse_crop(crop[:, column:], max_trim=p.max_trim), column, 0),
+                ]
+                if all(self.score(half) >= p.min_score for half in halves):
+                    return halves
+        return [shape]
+
+    def score(self, shape: Shape) -> float:
+        """How vehicle-like a shape is, in [0, 1]; 0 where a limit of the parameters is missed."""
+        p = self._params
+        if shape.w < p.min_width or shape.h < p.min_height:
+            return 0.0
+        if not p.min_aspect <= shape.aspect <= p.max_aspect:
+            return 0.0
+        if (
+            shape.fill < p.min_fill
+            or shape.contrast < p.min_contrast
+            or shape.edge_density < p.min_edges
+            or shape.structure < p.min_structure
+        ):
+            return 0.0
+        outline = 1 - abs(math.log(shape.aspect / 1.2)) / 2.5
+        size = shape.w * shape.h / (shape.w * shape.h + p.min_width * p.min_height)
+        qualities = (
+            max(0.0, outline),
+            size,
+            min(1.0, shape.fill / 0.8),
+            shape.contrast / (shape.contrast + p.min_contrast),
+            min(1.0, shape.edge_density / (3 * p.min_edges + 1e-9)),
+            min(1.0, shape.structure / 0.5),
+        )
+        return float(np.prod(qualities) ** (1 / len(qualities)))
