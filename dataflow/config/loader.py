@@ -65,7 +65,15 @@ def parse_config(
 
 
 def _parse_yaml(text: str, file: Path | None) -> tuple[Any, Lines]:
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        raise ConfigError(
+            f"not valid YAML: the character {chr(error.character)!r} is not allowed",
+            file=file,
+            line=text.count("\n", 0, error.position) + 1,
+            remedy="remove it, or write it as an escape in double quotes",
+        ) from error
     try:
         node = loader.get_single_node()
         lines: Lines = {}
@@ -81,8 +89,26 @@ def _parse_yaml(text: str, file: Path | None) -> tuple[Any, Lines]:
             line=None if mark is None else mark.line + 1,
             remedy="check indentation, colons and quotes on and above this line",
         ) from error
+    except RecursionError as error:
+        raise ConfigError(
+            "nested too deeply, or an alias that contains itself",
+            file=file,
+            remedy="write the values out, without an alias that leads back to itself",
+        ) from error
     finally:
         loader.dispose()
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which leaks ValueError for a wrong number or date."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(
+                None, None, str(error), node.start_mark
+            ) from error
 
 
 def _collect(node: yaml.Node, path: tuple[str | int, ...], lines: Lines, file: Path | None) -> None:
