@@ -66,7 +66,8 @@ def parse_config(
     try:
         return Config.model_validate(expanded)
     except ValidationError as error:
-        raise _explain(error, data, file, lines) from error
+        # Not "from error": a traceback would print it, and with it parts of secret values.
+        raise _explain(error, data, file, lines) from None
 
 
 def _parse_yaml(text: str, file: Path | None) -> tuple[Any, Lines]:

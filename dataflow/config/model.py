@@ -29,8 +29,7 @@ class _Model(BaseModel):
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
-        # A ValidationError is the cause of the ConfigError: tracebacks print it, and it would
-        # print passwords.
+        # Whoever builds these models without the loader sees no passwords in errors either.
         hide_input_in_errors=True,
     )
 
