@@ -72,8 +72,7 @@ class ControlPlane:
             try:
                 await app.start()
                 pause = _RESTART_SECONDS[0]
-                while not app.crashed and not app.should_stop:
-                    await asyncio.sleep(0.2)
+                await app.wait(asyncio.Event())  # until it crashes or stops by itself
                 _log.warning("control plane stopped: %r", getattr(app, "crash_reason", None))
             except asyncio.CancelledError:
                 await _stop(app)

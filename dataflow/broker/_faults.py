@@ -13,8 +13,10 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
     (
         r"No space left on device|Disk quota exceeded|File too large",
         "the disk of its data folder is full",
-        "free space there, or choose another folder (--data-dir); nothing that was acknowledged "
-        "is lost, start the broker again afterwards",
+        (
+            "free space there, or choose another folder (--data-dir); nothing that was acknowledged "
+            "is lost: start it again then"
+        ),
     ),
     (
         r"Address already in use|BindException|Socket server failed to bind",
@@ -27,8 +29,10 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "stop that one first, or choose another folder (--data-dir)",
     ),
     (
-        r"OutOfMemoryError|Could not reserve enough space|Invalid maximum heap size"
-        r"|Too small maximum heap|insufficient memory",
+        (
+            r"OutOfMemoryError|Could not reserve enough space|Invalid maximum heap size"
+            r"|Too small maximum heap|insufficient memory"
+        ),
         "its Java heap is too small, too large or malformed",
         "give another one (--heap, for example 512m or 2g)",
     ),
@@ -48,8 +52,10 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "correct the extra properties",
     ),
     (
-        r"Could not find or load main class|NoClassDefFoundError|ClassNotFoundException"
-        r"|zip file|Invalid or corrupt jarfile",
+        (
+            r"Could not find or load main class|NoClassDefFoundError|ClassNotFoundException"
+            r"|zip file|Invalid or corrupt jarfile"
+        ),
         "a jar of Kafka is missing or damaged",
         "delete the cached jars and start again: they are downloaded once more",
     ),

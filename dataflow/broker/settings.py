@@ -126,6 +126,7 @@ def server_properties(settings: BrokerSettings, *, port: int, controller_port: i
         "controller.quorum.election.timeout.ms": "200",
         "controller.quorum.election.backoff.max.ms": "200",
         "broker.heartbeat.interval.ms": "500",
+        "broker.session.timeout.ms": "3000",
         # Video fills a disk quickly: enforce retention every 10 s, not every 5 min, and free
         # the space of deleted segments after 5 s, not 60 s.
         "log.retention.check.interval.ms": "10000",

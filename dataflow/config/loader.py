@@ -70,6 +70,16 @@ def parse_config(
         raise _explain(error, data, file, lines) from None
 
 
+def locate(file: Path, key: str) -> int | None:
+    """1-based line of a dotted key path in a topics.yaml that `load_config` has accepted.
+
+    Returns:
+        The line of the key, or of the nearest key above it; None where there is none.
+    """
+    _, lines = _parse_yaml(file.read_text(encoding="utf-8"), file)
+    return _line(tuple(int(part) if part.isdigit() else part for part in key.split(".")), lines)
+
+
 def _parse_yaml(text: str, file: Path | None) -> tuple[Any, Lines]:
     try:
         loader = _Loader(text)

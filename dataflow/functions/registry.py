@@ -1,0 +1,171 @@
+"""Functions by name: entry points of the group ``videojam.functions``, loaded on demand."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import cast
+
+from pydantic import ValidationError
+
+from dataflow.config.model import FunctionConfig
+from dataflow.errors import ConfigError, MissingDependencyError, VideojamError
+from dataflow.functions.base import Function, FunctionParams
+
+GROUP = "videojam.functions"
+"""Entry-point group of function plugins."""
+
+_INTERFACE = ("process", "close")
+_STATEFUL = ("snapshot", "restore", "forget")
+
+
+def available() -> dict[str, EntryPoint]:
+    """All installed function plugins by name, sorted; nothing is imported.
+
+    Raises:
+        ConfigError: two installed distributions register different plugins under one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        other = found.setdefault(point.name, point)
+        if other.value != point.value:
+            raise ConfigError(
+                f"two installed packages register a function {point.name!r}: "
+                f"{other.value} and {point.value}",
+                remedy="uninstall one of them",
+            )
+    return found
+
+
+def load_function(name: str, *, key: str | None = None) -> type[Function]:
+    """The class of a plugin.
+
+    Args:
+        name: the plugin's entry point.
+        key: where in topics.yaml the name stands, for error messages.
+
+    Raises:
+        ConfigError: no plugin has that name, or what is registered is not a function.
+        MissingDependencyError: the plugin needs a package that is not installed.
+    """
+    known = available()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(
+            f"no function plugin is called {name!r}",
+            key=key,
+            remedy=f"{hint}installed plugins: {', '.join(known) or 'none'}",
+        )
+    point = known[name]
+    try:
+        plugin = point.load()
+    except VideojamError:
+        raise
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the function plugin {name!r} ({point.value}) cannot be imported: {error}\n"
+            "  remedy: install what it needs into this environment, then try again"
+        ) from error
+    except Exception as error:
+        raise ConfigError(
+            f"the function plugin {name!r} ({point.value}) cannot be loaded: "
+            f"{type(error).__name__}: {error}",
+            key=key,
+            remedy="correct the plugin, or name another one",
+        ) from error
+    _check_interface(name, point, plugin, key)
+    return cast(type[Function], plugin)
+
+
+def _check_interface(name: str, point: EntryPoint, plugin: object, key: str | None) -> None:
+    lacking = [method for method in _INTERFACE if not callable(getattr(plugin, method, None))]
+    params = getattr(plugin, "Params", None)
+    if not (isinstance(params, type) and issubclass(params, FunctionParams)):
+        lacking.append("Params (a subclass of FunctionParams)")
+    if lacking:
+        raise ConfigError(
+            f"the plugin {name!r} ({point.value}) is not a function: it lacks {', '.join(lacking)}",
+            key=key,
+            remedy="implement dataflow.functions.base.Function",
+        )
+
+
+def is_stateful(plugin: type[Function]) -> bool:
+    """Whether the class implements `dataflow.functions.base.StatefulFunction`."""
+    return all(callable(getattr(plugin, method, None)) for method in _STATEFUL)
+
+
+def check_function(
+    name: str, config: FunctionConfig, *, key_path: str | None = None
+) -> tuple[type[Function], FunctionParams]:
+    """Load a declared function's plugin and validate its declaration, building nothing.
+
+    Args:
+        name: the function's name in topics.yaml.
+        config: its declaration.
+        key_path: where the declaration stands; ``functions.<name>`` when None.
+
+    Returns:
+        The class and its validated parameters.
+
+    Raises:
+        ConfigError: the plugin is unknown or broken, a parameter is wrong, or ``stateful``
+            contradicts the plugin.
+        MissingDependencyError: the plugin needs a package that is not installed.
+    """
+    where = key_path or f"functions.{name}"
+    plugin = load_function(config.plugin or name, key=f"{where}.plugin" if config.plugin else where)
+    if config.stateful != is_stateful(plugin):
+        right = str(not config.stateful).lower()
+        raise ConfigError(
+            f"the plugin {config.plugin or name!r} keeps "
+            + ("no state" if config.stateful else "state for each camera"),
+            key=f"{where}.stateful",
+            value=config.stateful,
+            remedy=f"declare stateful: {right}",
+        )
+    try:
+        return plugin, plugin.Params.model_validate(config.parameters)
+    except ValidationError as error:
+        raise _explain(error, plugin.Params, f"{where}.parameters") from error
+
+
+def build_function(name: str, config: FunctionConfig, *, key_path: str | None = None) -> Function:
+    """Make a declared function, ready to process; arguments and errors as `check_function`.
+
+    Raises:
+        VideojamError: whatever the plugin's constructor raises on purpose, such as `ModelError`.
+    """
+    plugin, params = check_function(name, config, key_path=key_path)
+    return cast(Callable[[FunctionParams], Function], plugin)(params)
+
+
+def _explain(error: ValidationError, model: type[FunctionParams], where: str) -> ConfigError:
+    """The first fault as a ConfigError; the count of the others goes into the remedy."""
+    faults = error.errors(include_url=False)
+    fault = faults[0]
+    path = [str(part) for part in fault["loc"]]
+    message: str = fault["msg"].removeprefix("Value error, ")
+    value: object = fault["input"]
+    remedies = []
+    if fault["type"] == "extra_forbidden":
+        message, value = "unknown parameter", None
+        known = sorted(model.model_fields) if len(path) == 1 else []
+        near = difflib.get_close_matches(path[-1], known, n=1)
+        if near:
+            remedies.append(f"did you mean {near[0]!r}?")
+        elif len(path) == 1:
+            remedies.append(f"parameters of this plugin: {', '.join(known) or 'none'}")
+    elif fault["type"] == "missing":
+        message, value = "a required parameter is missing", None
+        remedies.append(f"add {path[-1]!r}")
+    if len(faults) > 1:
+        remedies.append(f"{len(faults) - 1} more fault(s) follow this one")
+    return ConfigError(
+        message,
+        key=".".join([where, *path]),
+        value=None if isinstance(value, dict | list | FunctionParams) else value,
+        remedy="; ".join(remedies) or None,
+    )
