@@ -15,7 +15,12 @@ Score = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,  # JSON has no word for them
+    )
 
 
 class ResultBox(_Model):
@@ -139,7 +144,18 @@ def build_result(item: WorkItem, finished_at: float) -> Result:
     Args:
         item: with ``carried`` complete.
         finished_at: seconds since the epoch.
+
+    Raises:
+        RecordError: reason ``bad-result``: a function found something that cannot be written, for
+            example a box that is not finite.
     """
+    try:
+        return _build(item, finished_at)
+    except ValidationError as error:
+        raise RecordError("bad-result", str(error)) from error
+
+
+def _build(item: WorkItem, finished_at: float) -> Result:
     vehicles: list[Found] = []
     plates: list[Plate] = []
     others: list[Found] = []
