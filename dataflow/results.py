@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from dataflow.errors import RecordError
 from dataflow.functions.base import Box, Detection
 from dataflow.messages import FrameId, Part, Stage, WorkItem
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _writable(text: str) -> str:
+    text.encode()  # half a surrogate pair is no text; UnicodeEncodeError is a ValueError
+    return text
+
+
+Text = Annotated[str, AfterValidator(_writable)]
+"""What a plugin says; it can be written as UTF-8."""
 
 
 class _Model(BaseModel):
@@ -39,9 +48,9 @@ class ResultBox(_Model):
 class Found(_Model):
     """A vehicle, or another thing that a function of the user's own finds."""
 
-    kind: str
+    kind: Text
     """``vehicle``, or the plugin's own word."""
-    label: str = ""
+    label: Text = ""
     """Class within the kind."""
     score: Score
     """Confidence."""
@@ -52,7 +61,7 @@ class Found(_Model):
 class Plate(_Model):
     """A number plate."""
 
-    text: str
+    text: Text
     """What it says."""
     confidence: Score
     """Confidence in the text."""
