@@ -129,7 +129,7 @@ class Supervisor:
                 self._launch(worker)
 
     def stop(self, timeout: float = 30.0) -> None:
-        """Ask all to finish what they have in hand; kill after ``timeout`` s those that have not."""
+        """Let all finish what they have in hand; kill those that have not after ``timeout`` s."""
         alive = [worker for worker in self.workers if worker.process is not None]
         for worker in alive:
             if worker.process is not None and worker.process.poll() is None:
