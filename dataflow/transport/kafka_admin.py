@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ConfluentPartition
 from confluent_kafka.admin import (
     AdminClient,
@@ -35,7 +35,9 @@ class KafkaAdmin:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._servers = str(settings["bootstrap.servers"])
+        self._settings = dict(settings)
         self._client = AdminClient(dict(settings))
+        self._groups: dict[str, Consumer] = {}
 
     def check(self, timeout: float) -> None:
         """Ask for the cluster's metadata.
@@ -137,17 +139,36 @@ class KafkaAdmin:
         partitions = [ConfluentPartition(topic, p) for p in metadata.partitions]
         ends = self._offsets(partitions, OffsetSpec.latest())
         begins = self._offsets(partitions, OffsetSpec.earliest())
-        request = ConsumerGroupTopicPartitions(group, partitions)
-        answer = self._client.list_consumer_group_offsets([request], request_timeout=_SECONDS)
-        committed = self._result(answer[group], f"offsets of {group}")
-        at = {p.partition: p.offset for p in committed.topic_partitions}
+        at = self._committed(group, partitions)
         # A group that has committed nothing yet starts at the beginning.
         return {
             number: end - max(at.get(number, -1), begins[number]) for number, end in ends.items()
         }
 
     def close(self) -> None:
-        """confluent-kafka releases the client when it is collected."""
+        """Release the connections; confluent-kafka releases the client when it is collected."""
+        for consumer in self._groups.values():
+            consumer.close()
+        self._groups.clear()
+
+    def _committed(self, group: str, partitions: list[ConfluentPartition]) -> dict[int, int]:
+        """Next offset of each partition; negative where the group has committed none.
+
+        A consumer asks, without joining the group. AdminClient.list_consumer_group_offsets would
+        crash the process when the coordinator is not ready (librdkafka's OffsetFetch handler then
+        asks for the coordinator through the consumer group that an admin client does not have).
+        """
+        consumer = self._groups.get(group)
+        if consumer is None:
+            consumer = self._groups[group] = Consumer({**self._settings, "group.id": group})
+        try:
+            found = consumer.committed(partitions, timeout=_SECONDS)
+        except KafkaException as error:
+            raise describe_error(error.args[0], self._servers) from error
+        for partition in found:
+            if partition.error is not None:
+                raise BrokerError(f"offsets of {group}: {partition.error.str()}")
+        return {partition.partition: partition.offset for partition in found}
 
     def _offsets(self, partitions: list[ConfluentPartition], which: OffsetSpec) -> dict[int, int]:
         answers = self._client.list_offsets(
