@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 EXIT_DIFFERS = 2
 """The cluster is not as topics.yaml declares."""
 
+_ANSWER_SECONDS = 5.0
+"""A person waits: a cluster that has not answered by then counts as away."""
+
 AllowShrinkOption = Annotated[
     bool,
     typer.Option(
@@ -68,6 +71,7 @@ def _admin(config: Config) -> Iterator[Admin]:
     with open_transport(config) as transport:
         admin = transport.admin()
         try:
+            admin.check(_ANSWER_SECONDS)
             yield admin
         finally:
             admin.close()
