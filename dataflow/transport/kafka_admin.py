@@ -29,6 +29,13 @@ _SECONDS = 15.0
 _TOPIC_CONFIG_SOURCE = 1
 """ConfigSource.DYNAMIC_TOPIC_CONFIG: somebody set the value on the topic itself."""
 
+_COORDINATOR_BUSY = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
+"""The group's coordinator is starting or moving, as on a fresh cluster: it answers soon."""
+
 
 class KafkaAdmin:
     """See `dataflow.transport.base.Admin`."""
@@ -161,10 +168,16 @@ class KafkaAdmin:
         consumer = self._groups.get(group)
         if consumer is None:
             consumer = self._groups[group] = Consumer({**self._settings, "group.id": group})
-        try:
-            found = consumer.committed(partitions, timeout=_SECONDS)
-        except KafkaException as error:
-            raise describe_error(error.args[0], self._servers) from error
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            try:
+                found = consumer.committed(partitions, timeout=_SECONDS)
+                break
+            except KafkaException as error:
+                fault = error.args[0]
+                if fault.code() not in _COORDINATOR_BUSY or time.monotonic() > deadline:
+                    raise describe_error(fault, self._servers) from error
+                time.sleep(0.1)
         for partition in found:
             if partition.error is not None:
                 raise BrokerError(f"offsets of {group}: {partition.error.str()}")
