@@ -27,6 +27,7 @@ from cli.topics_view import plan_as_json, print_change, print_plan, states_as_js
 from cli.validate import validate
 from dataflow.config import Config, declared_topics
 from dataflow.errors import ConfigError
+from dataflow.schema import topics_schema
 from dataflow.topics import (
     apply_plan,
     count_records,
@@ -237,7 +238,7 @@ def list_topics(
 )
 def schema() -> None:
     """Print the schema."""
-    typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+    typer.echo(json.dumps(topics_schema(), indent=2, ensure_ascii=False))
 
 
 def _count(number: int, noun: str) -> str:
