@@ -81,10 +81,18 @@ def test_a_missing_declaration_names_init(videojam: Videojam) -> None:
     assert "videojam init" in result.stderr
 
 
-def test_the_schema_accepts_what_init_writes(videojam: Videojam) -> None:
-    result = videojam("topics", "schema")
+@pytest.mark.parametrize("command", [("topics", "schema"), ("schema",), ("schema", "topics")])
+def test_the_schema_accepts_what_init_writes(videojam: Videojam, command: tuple[str, ...]) -> None:
+    result = videojam(*command)
     assert result.exit_code == 0
     schema = json.loads(result.stdout)
     jsonschema.validate(yaml.safe_load(default_topics()), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**yaml.safe_load(default_topics()), "unknown": 1}, schema)
+
+
+def test_the_schema_of_results(videojam: Videojam) -> None:
+    result = videojam("schema", "result")
+    assert result.exit_code == 0
+    assert "camera" in json.loads(result.stdout)["properties"]
+    assert videojam("schema", "nothing").exit_code == 2

@@ -36,6 +36,9 @@ class FakeAdmin:
     fail_at: int | None = None
     after_effect: bool = False
 
+    def check(self, timeout: float) -> None:
+        assert timeout > 0
+
     def describe(self, prefix: str = "") -> dict[str, TopicState]:
         return {name: state for name, state in self.topics.items() if name.startswith(prefix)}
 
