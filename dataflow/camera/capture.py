@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,11 @@ from dataflow.camera.sources import Image, Source
 from dataflow.errors import SourceEnded, SourceError
 
 _log = logging.getLogger("videojam.camera")
+
+_LOOK_SECONDS = 0.2
+"""How often a waiting owner looks whether it was stopped or the time is up."""
+_GRACE_SECONDS = 1.0
+"""How long a stopped capture may hang in its driver before it is left behind."""
 
 Pace = Literal["realtime", "fast"]
 
@@ -55,7 +61,7 @@ class Capture:
         self._open, self._put, self._settings = open_source, put, settings
         self._backoff, self._stopped = backoff, stopped
         self._clock, self._monotonic, self._sleep = clock, monotonic, sleep
-        self._began = monotonic()
+        self._began: float | None = None
         self._taken = 0
         self.reconnects = 0
         self.skipped = 0
@@ -67,6 +73,7 @@ class Capture:
             SourceError: the source could not be opened at first, or one that is not live failed.
         """
         source: Source | None = self._open()
+        self._began = self._monotonic()
         while source is not None:
             try:
                 self._read_all(source)
@@ -144,6 +151,82 @@ class Capture:
             return True
         if settings.max_frames is not None and self._taken >= settings.max_frames:
             return True
-        return (
-            settings.duration is not None and self._monotonic() - self._began >= settings.duration
-        )
+        if settings.duration is None or self._began is None:
+            return False
+        return self._monotonic() - self._began >= settings.duration
+
+
+class CaptureThread:
+    """Runs a `Capture` beside its owner, who can leave it behind: cameras' drivers hang.
+
+    Args:
+        name: the camera's name.
+        open_source: opens the source.
+        stopped: whether the owner wants it to end.
+        duration: most seconds of reading.
+        monotonic: seconds of a clock that is never set.
+        make: the `Capture`, given how to open the source and whether it is to end.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        open_source: Callable[[], Source],
+        stopped: Callable[[], bool],
+        duration: float | None,
+        monotonic: Callable[[], float],
+        make: Callable[[Callable[[], Source], Callable[[], bool]], Capture],
+    ) -> None:
+        self._name, self._open_source, self._stopped = name, open_source, stopped
+        self._duration, self._monotonic = duration, monotonic
+        self._opened, self._go = threading.Event(), threading.Event()
+        self._halt, self._done = threading.Event(), threading.Event()
+        self.fault: BaseException | None = None
+        self.capture = make(self._open, lambda: self._halt.is_set() or stopped())
+
+    def open(self) -> None:
+        """Start, and wait until the source is open.
+
+        Raises:
+            SourceError: it cannot be opened.
+        """
+        threading.Thread(
+            target=self._work, name=f"videojam-camera-{self._name}", daemon=True
+        ).start()
+        self._wait(self._opened, None)
+        if self.fault is not None:
+            raise self.fault
+
+    def read(self) -> None:
+        """Let it read, and wait for the end; what it failed of is `fault`."""
+        self._go.set()
+        self._wait(self._done, self._duration)
+
+    def halt(self) -> None:
+        """Have it end, without waiting."""
+        self._halt.set()
+        self._go.set()
+
+    def _open(self) -> Source:
+        source = self._open_source()
+        self._opened.set()
+        self._go.wait()
+        return source
+
+    def _work(self) -> None:
+        try:
+            self.capture.run()
+        except BaseException as error:  # noqa: BLE001 - the owner raises it again
+            self.fault = error
+        finally:
+            self._done.set()
+            self._opened.set()
+
+    def _wait(self, event: threading.Event, limit: float | None) -> None:
+        end = None if limit is None else self._monotonic() + limit
+        while not event.wait(_LOOK_SECONDS):
+            if self._stopped() or (end is not None and self._monotonic() >= end):
+                if not event.wait(_GRACE_SECONDS):
+                    _log.warning("camera %s: left the source behind, it hangs", self._name)
+                return

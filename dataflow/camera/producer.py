@@ -15,12 +15,13 @@ from typing import Self, get_args
 
 import numpy as np
 
-from dataflow.camera.buffer import BufferConfig, FrameBuffer
-from dataflow.camera.capture import Capture, CaptureSettings, Pace
+from dataflow.camera.buffer import BufferConfig, FrameBuffer, WhenFull
+from dataflow.camera.capture import Capture, CaptureSettings, CaptureThread, Pace
 from dataflow.camera.encoding import FrameEncoder
 from dataflow.camera.ledger import Ledger
 from dataflow.camera.pacing import Backoff, BackoffConfig
-from dataflow.camera.sender import Route, Sender
+from dataflow.camera.routes import routes_for
+from dataflow.camera.sender import Sender
 from dataflow.camera.sources import Image, SourceSpec, open_source, own_image
 from dataflow.camera.stats import CameraStats
 from dataflow.config import Config, TopicNames, load_config
@@ -31,10 +32,6 @@ from dataflow.transport.kafka import KafkaTransport
 _log = logging.getLogger("videojam.camera")
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
-_GRACE_SECONDS = 1.0
-"""How long a stopped capture may hang in its driver before it is left behind."""
-_LOOK_SECONDS = 0.2
-"""How often run() looks whether it has been stopped, its time is up, or its sender failed."""
 _MAX_FPS = 1000.0
 _BROKER_BACKOFF = BackoffConfig(first=0.25, most=5.0)
 """Waits while the broker is not there at the start."""
@@ -73,7 +70,9 @@ class CameraProducer:
         loop: begin a recording again when it ends.
         jpeg_quality: 1 to 100. What is JPEG already is not encoded again.
         max_width: frames wider than this, in pixels, are scaled down.
-        buffer: limits and drop policy of what waits here.
+        buffer: limits and drop policy of what waits here. By default ``drop-oldest``, and
+            ``block`` with the pace ``fast``, which would otherwise outrun the network and lose
+            frames that could have waited.
         reconnect: waits before a lost source is opened again.
         wait_for_broker: seconds to wait for the cluster and its topics when opening.
         flush_timeout: seconds that `run` and `close` wait for deliveries at the end.
@@ -113,11 +112,11 @@ class CameraProducer:
     ) -> None:
         _check_arguments(name, fps, pace)
         self._config = config if isinstance(config, Config) else load_config(config)
-        self._routes = _routes(self._config, kind)
+        self._routes = routes_for(self._config, kind)
         self._source, self._loop = source, loop
         self._fps, self._pace = fps, pace
         self._encoder = FrameEncoder(quality=jpeg_quality, max_width=max_width)
-        self._limits = buffer or BufferConfig()
+        self._limits = buffer or BufferConfig(when_full=default_policy(pace))
         self._transport, self._servers = transport, bootstrap_servers
         self._wait_for_broker, self._flush_timeout = wait_for_broker, flush_timeout
         self._report_every = report_every
@@ -195,43 +194,43 @@ class CameraProducer:
         spec = self._source
         if spec is None:
             raise ConfigError("run() needs a source; without one, call send()", key="source")
-        self.open()
-        halt = threading.Event()
-        capture = self._capture = Capture(
-            open_source=lambda: open_source(spec, loop=self._loop),
-            put=self._take,
-            settings=CaptureSettings(
-                fps=self._fps, pace=self._pace, max_frames=max_frames, duration=duration
-            ),
-            backoff=Backoff(self._reconnect, self._rng),
-            clock=self._clock,
-            monotonic=self._monotonic,
-            sleep=self._sleep,
-            stopped=lambda: halt.is_set() or self._stop.is_set(),
+        settings = CaptureSettings(
+            fps=self._fps, pace=self._pace, max_frames=max_frames, duration=duration
         )
-        faults: list[BaseException] = []
-        done = threading.Event()
-
-        def work() -> None:
-            try:
-                capture.run()
-            except BaseException as error:  # noqa: BLE001 - run() raises it again
-                faults.append(error)
-            finally:
-                done.set()
-
-        threading.Thread(target=work, name=f"videojam-camera-{self.name}", daemon=True).start()
+        thread = CaptureThread(
+            self.name,
+            open_source=lambda: open_source(spec, loop=self._loop),
+            stopped=lambda: self._stop.is_set() or self._buffer.closed,
+            duration=duration,
+            monotonic=self._monotonic,
+            make=lambda opener, stopped: Capture(
+                open_source=opener,
+                put=self._take,
+                settings=settings,
+                backoff=Backoff(self._reconnect, self._rng),
+                clock=self._clock,
+                monotonic=self._monotonic,
+                sleep=self._sleep,
+                stopped=stopped,
+            ),
+        )
+        self._capture = thread.capture
         try:
-            self._watch(done, duration)
+            # The source comes before the broker: a wrong path is told at once, not after waiting
+            # for a cluster.
+            thread.open()
+            if not self._stop.is_set():
+                self.open()
+                thread.read()
         finally:
-            halt.set()
-            self._skipped += capture.skipped
-            self._reconnects += capture.reconnects
+            thread.halt()
+            self._skipped += thread.capture.skipped
+            self._reconnects += thread.capture.reconnects
             self._capture = None
         self._ledger.wait_settled(self._flush_timeout)
         self._raise_fault()
-        if faults:
-            raise faults[0]
+        if thread.fault is not None:
+            raise thread.fault
         return self.stats
 
     def send(
@@ -335,16 +334,6 @@ class CameraProducer:
             self._times.append(self._monotonic())
         return sequence
 
-    def _watch(self, done: threading.Event, duration: float | None) -> None:
-        """Wait for the end of the capture, which may hang in its driver."""
-        end = None if duration is None else self._monotonic() + duration
-        while not done.wait(_LOOK_SECONDS):
-            over = end is not None and self._monotonic() >= end
-            if over or self._stop.is_set() or self._buffer.closed:
-                if not done.wait(_GRACE_SECONDS):
-                    _log.warning("camera %s: left the source behind, it hangs", self.name)
-                return
-
     def _raise_fault(self) -> None:
         if self._sender is not None and self._sender.fault is not None:
             raise BrokerError(
@@ -371,14 +360,16 @@ class CameraProducer:
                 left = end - self._monotonic()
                 if left <= 0 or self._stop.is_set():
                     producer.close(0.0)
-                    raise BrokerError(
-                        f"camera {self.name} cannot publish: {error}\n  remedy: start the broker, "
-                        "check its address, and create missing topics with `videojam topics apply`"
-                    ) from error
+                    raise BrokerError(f"camera {self.name} cannot publish: {error}") from error
                 _log.info("waiting for the broker: %s", error)
                 self._sleep(min(left, waits.next()))
             else:
                 return producer
+
+
+def default_policy(pace: Pace) -> WhenFull:
+    """What becomes of frames for which there is no room, unless it is declared."""
+    return "block" if pace == "fast" else "drop-oldest"
 
 
 def _check_arguments(name: str, fps: float | None, pace: str) -> None:
@@ -395,30 +386,6 @@ def _check_arguments(name: str, fps: float | None, pace: str) -> None:
         raise ConfigError(
             "not a pace", key="pace", value=pace, remedy=f"one of {', '.join(get_args(Pace))}"
         )
-
-
-def _routes(config: Config, kind: str) -> tuple[Route, ...]:
-    pipelines = config.pipelines_for(kind)
-    if not pipelines:
-        raise ConfigError(
-            "no pipeline takes cameras of this kind",
-            key="kind",
-            value=kind,
-            remedy=f"kinds that the pipelines name: {', '.join(config.camera_kinds)}",
-        )
-    names = TopicNames(config.deployment)
-    routes = []
-    for pipeline in pipelines:
-        first = config.pipelines[pipeline].steps[0]
-        routes.append(
-            Route(
-                pipeline=pipeline,
-                step=first.name,
-                topic=names.work(first.function),
-                spread=config.functions[first.function].partitioning == "spread",
-            )
-        )
-    return tuple(routes)
 
 
 def _stream_id(now: float, rng: np.random.Generator) -> str:

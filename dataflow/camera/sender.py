@@ -7,7 +7,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from dataflow.accounting import CameraReport
 from dataflow.camera.buffer import FrameBuffer, Waiting
@@ -19,6 +18,7 @@ from dataflow.camera.ledger import (
     UNSENT,
     Ledger,
 )
+from dataflow.camera.routes import Route
 from dataflow.errors import BrokerError, BufferFullError, ImageError, RecordTooLargeError
 from dataflow.messages import FrameId, WorkItem
 from dataflow.transport.base import DeliveryCallback, Producer, Record
@@ -31,23 +31,6 @@ _REPORT_SECONDS = 2.0
 """Time kept for delivering the last reports when a camera closes."""
 _PARTITIONS_FRESH_SECONDS = 300.0
 """How long a topic's number of partitions is believed: asking may take seconds."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """Where the frames of one pipeline enter.
-
-    Attributes:
-        pipeline: its name.
-        step: id of its first step.
-        topic: work topic of that step's function.
-        spread: the function's items are dealt round all partitions, not kept by camera.
-    """
-
-    pipeline: str
-    step: str
-    topic: str
-    spread: bool
 
 
 class Sender:
@@ -149,8 +132,9 @@ class Sender:
             self._ledger.drop_open(DELIVERY_FAILED)
             self._report(closed=True)
             self._producer.close(_REPORT_SECONDS)
-        except BrokerError as error:
-            _log.warning("camera %s closed without its broker: %s", self._ledger.camera, error)
+        except Exception as error:  # noqa: BLE001 - run() and send() raise it again
+            self.fault = self.fault or error
+            _log.exception("camera %s closed without its last account", self._ledger.camera)
         finally:
             self._ledger.drop_open(DELIVERY_FAILED)
 

@@ -141,7 +141,7 @@ def _open_path(text: str, *, loop: bool) -> Source:
     if not text.strip():
         raise SourceError("the source's name is empty; name a file, device, URL or folder")
     path = Path(text).expanduser()
-    if path.is_char_device():
+    if path.is_char_device() or path.match("/dev/video*"):
         return video.DeviceSource(path)
     if path.is_dir():
         return PictureSource(_list_pictures(path), name=str(path), loop=loop)

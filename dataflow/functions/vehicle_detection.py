@@ -41,7 +41,7 @@ class VehicleDetectionParams(FunctionParams):
         default=4.0, ge=0, description="mean CIE Lab distance from the road"
     )
     min_edges: float = Field(
-        default=0.03, ge=0, le=1, description="part of the box that must lie on edges"
+        default=0.12, ge=0, le=1, description="part of the box that must lie on edges"
     )
     min_structure: float = Field(
         default=0.3,
@@ -150,7 +150,7 @@ class VehicleDetection:
             size,
             min(1.0, shape.fill / 0.8),
             shape.contrast / (shape.contrast + p.min_contrast),
-            min(1.0, shape.edge_density / (3 * p.min_edges + 1e-9)),
+            min(1.0, shape.edge_density / (2.5 * p.min_edges + 1e-9)),
             min(1.0, shape.structure / 0.5),
         )
         return float(np.prod(qualities) ** (1 / len(qualities)))

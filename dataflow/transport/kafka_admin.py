@@ -150,13 +150,20 @@ class KafkaAdmin:
         """confluent-kafka releases the client when it is collected."""
 
     def _offsets(self, partitions: list[ConfluentPartition], which: OffsetSpec) -> dict[int, int]:
-        answers = self._client.list_offsets(
-            dict.fromkeys(partitions, which), request_timeout=_SECONDS
-        )
-        return {
-            partition.partition: self._result(answer, f"offsets of {partition.topic}").offset
-            for partition, answer in answers.items()
-        }
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            answers = self._client.list_offsets(
+                dict.fromkeys(partitions, which), request_timeout=_SECONDS
+            )
+            # For a moment after its creation, a topic's leaders know less than the metadata.
+            if time.monotonic() > deadline or not any(map(_has_moved, answers.values())):
+                return {
+                    partition.partition: self._result(
+                        answer, f"offsets of {partition.topic}"
+                    ).offset
+                    for partition, answer in answers.items()
+                }
+            time.sleep(0.05)
 
     def _wait(self, topic: str, partitions: int) -> None:
         deadline = time.monotonic() + _SECONDS
@@ -181,6 +188,17 @@ class KafkaAdmin:
             raise BrokerError(f"{what}: {fault.str()}") from error
         except TimeoutError as error:
             raise BrokerError(f"{what}: no answer from {self._servers}") from error
+
+
+def _has_moved(answer: Future[Any]) -> bool:
+    try:
+        error = answer.exception(timeout=_SECONDS + 5)
+    except TimeoutError:
+        return False
+    return isinstance(error, KafkaException) and error.args[0].code() in (
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+    )
 
 
 def describe_error(error: KafkaError, servers: str) -> BrokerError:

@@ -49,9 +49,9 @@ class FakeTransport:
         self.closed = False
         self._queue: deque[tuple[Record, DeliveryCallback | None]] = deque()
 
-    def producer(self, *, client_id: str = "videojam") -> Self:
+    def producer(self, *, client_id: str = "videojam") -> FakeProducer:
         assert client_id
-        return self
+        return FakeProducer(self)
 
     def send(self, record: Record, on_delivery: DeliveryCallback | None = None) -> None:
         self.on_send(record)
@@ -89,10 +89,6 @@ class FakeTransport:
             raise BrokerError(f"topic {topic}: unknown")
         return self.topics[topic]
 
-    def close(self, timeout: float = 0.0) -> int:
-        self.closed = True
-        return self.flush(timeout)
-
     def work(self, topic: str = "") -> list[Record]:
         """The frames delivered, of one work topic or of all."""
         return [r for r in self.records if r.topic.endswith(".work") and r.topic.startswith(topic)]
@@ -116,6 +112,9 @@ class FakeTransport:
     ) -> Reader:
         raise NotImplementedError(f"a camera does not read: {topics}, {start}, {partitions}")
 
+    def close(self) -> None:
+        """Nothing is held; the producer's own close is what tests look at."""
+
     def admin(self) -> Admin:
         raise NotImplementedError("a camera does not administer")
 
@@ -129,3 +128,16 @@ class FakeTransport:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class FakeProducer:
+    """The transport's producer."""
+
+    def __init__(self, owner: FakeTransport) -> None:
+        self._owner = owner
+        self.send, self.poll, self.flush = owner.send, owner.poll, owner.flush
+        self.partitions_for = owner.partitions_for
+
+    def close(self, timeout: float = 10.0) -> int:
+        self._owner.closed = True
+        return self._owner.flush(timeout)

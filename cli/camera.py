@@ -1,0 +1,201 @@
+"""`videojam camera`: publish one camera."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from dataflow.camera import BufferConfig, CameraProducer, CameraStats, WhenFull
+from dataflow.camera.capture import Pace
+from dataflow.camera.producer import default_policy
+from dataflow.errors import VideojamError
+
+_CLOSE_SECONDS = 10.0
+"""How long Ctrl-C waits for deliveries; pressed again it ends at once."""
+_INTERRUPTED = 130
+_REFRESH_PER_SECOND = 4.0
+
+_DEFAULTS = BufferConfig()
+
+
+def camera(
+    *,
+    source: Annotated[
+        str,
+        typer.Option(
+            help="Video file, device (0, /dev/video0), URL (rtsp://, http://), folder of pictures, "
+            "or a quoted glob pattern.",
+            show_default=False,
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="The camera's name.", show_default=False)],
+    kind: Annotated[
+        str, typer.Option(help="Kind of camera; topics.yaml says which pipelines take it.")
+    ] = "fixed",
+    config: Annotated[Path, typer.Option(help="The declaration.")] = Path("topics.yaml"),
+    bootstrap_servers: Annotated[
+        str | None,
+        typer.Option(help="Kafka cluster, host:port[,host:port]; overrides the declaration."),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Frames per second; all by default. Pictures are played at this rate."),
+    ] = None,
+    quality: Annotated[int, typer.Option(help="JPEG quality, 1 to 100.")] = 90,
+    max_width: Annotated[
+        int | None, typer.Option(help="Scale wider frames down to this many pixels.")
+    ] = None,
+    pace: Annotated[
+        Pace, typer.Option(help="Play recordings at their own speed, or as fast as they can be.")
+    ] = "realtime",
+    loop: Annotated[bool, typer.Option("--loop", help="Begin again when it ends.")] = False,
+    duration: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
+    max_frames: Annotated[int | None, typer.Option(help="Stop after so many frames.")] = None,
+    buffer_frames: Annotated[
+        int, typer.Option(help="Frames that may wait to be sent.")
+    ] = _DEFAULTS.frames,
+    when_full: Annotated[
+        WhenFull | None,
+        typer.Option(
+            help="What becomes of frames when no more may wait. "
+            "[default: drop-oldest; block with --pace fast]",
+            show_default=False,
+        ),
+    ] = None,
+    wait_for_broker: Annotated[
+        float, typer.Option(help="Seconds to wait for the cluster and its topics at the start.")
+    ] = 10.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the final figures as JSON, and no live line.")
+    ] = False,
+) -> None:
+    """Publish a camera's frames until its source ends or Ctrl-C.
+
+    For example:
+
+      videojam camera --name gate-1 --source rtsp://10.0.0.7/stream
+
+      videojam camera --name bus-4 --kind mobile --source 0 --fps 10
+
+      videojam camera --name test --source street.mp4 --loop --duration 60
+
+      videojam camera --name lot --source 'pictures/*.jpg' --fps 2
+
+    Ends with 0; with 1 after an error; with 130 after Ctrl-C, when what was captured has been sent.
+    """
+    console = Console(stderr=True)
+    try:
+        producer = CameraProducer(
+            name,
+            kind,
+            source=source,
+            config=config,
+            bootstrap_servers=bootstrap_servers,
+            fps=fps,
+            pace=pace,
+            loop=loop,
+            jpeg_quality=quality,
+            wait_for_broker=wait_for_broker,
+            max_width=max_width,
+            buffer=BufferConfig(frames=buffer_frames, when_full=when_full or default_policy(pace)),
+        )
+    except VideojamError as error:
+        raise _failure(console, error) from error
+    live = console if not quiet and not as_json else None
+    code = 0
+    try:
+        with _stop_on_sigterm(producer), _live_line(live, producer):
+            producer.run(duration=duration, max_frames=max_frames)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+        if live is not None:
+            live.print("stopping: what was captured is still being sent (Ctrl-C again: at once)")
+    except VideojamError as error:
+        producer.close(_CLOSE_SECONDS)
+        raise _failure(console, error) from error
+    report = producer.close(_CLOSE_SECONDS)
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(report)) + "\n")
+    elif not quiet:
+        console.print(summary(report), highlight=False)
+    if code:
+        raise typer.Exit(code)
+
+
+def summary(stats: CameraStats) -> str:
+    """The final figures, for a person."""
+    lines = [
+        f"camera {stats.camera}, stream {stats.stream}, to {', '.join(stats.pipelines)}",
+        f"  captured  {stats.captured} frames in {stats.seconds:.1f} s"
+        + (f", {stats.reconnects} reconnects" if stats.reconnects else ""),
+        f"  acked     {stats.acked} records",
+        f"  dropped   {stats.lost} records" + _reasons(stats),
+    ]
+    return "\n".join(lines)
+
+
+def status_line(stats: CameraStats) -> Text:
+    """The figures of this moment, on one line."""
+    text = Text(f"{stats.camera}  {stats.fps:5.1f} fps  captured {stats.captured}  ")
+    text.append(f"acked {stats.acked}  waiting {stats.open}  ")
+    text.append(f"dropped {stats.lost}{_reasons(stats)}", style="red" if stats.lost else "")
+    if stats.reconnects:
+        text.append(f"  reconnects {stats.reconnects}", style="yellow")
+    return text
+
+
+def _reasons(stats: CameraStats) -> str:
+    if not stats.dropped:
+        return ""
+    return " (" + ", ".join(f"{why} {n}" for why, n in sorted(stats.dropped.items())) + ")"
+
+
+def _failure(console: Console, error: VideojamError) -> typer.Exit:
+    console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+@contextmanager
+def _live_line(console: Console | None, producer: CameraProducer) -> Iterator[None]:
+    if console is None or not console.is_terminal:
+        yield
+        return
+    with Live(
+        console=console,
+        get_renderable=lambda: status_line(producer.stats),
+        refresh_per_second=_REFRESH_PER_SECOND,
+        transient=True,
+    ):
+        yield
+
+
+@contextmanager
+def _stop_on_sigterm(producer: CameraProducer) -> Iterator[None]:
+    """A supervisor's SIGTERM ends the camera cleanly, with exit code 0."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        # Not from the handler itself: it may have interrupted the lock that stop() takes.
+        threading.Thread(target=producer.stop).start()
+
+    handler: Callable[..., object] = stop
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
