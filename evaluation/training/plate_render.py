@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -89,6 +90,11 @@ def _colour(rng: np.random.Generator, low: float, high: float, spread: float) ->
     return np.clip(base + rng.uniform(-spread, spread, 3), 0, 255).astype(np.float32)
 
 
+def _unit(mask: NDArray[Any]) -> Floats:
+    """0..255 as float32 0..1."""
+    return np.asarray(mask, np.float32) / np.float32(255)
+
+
 def _blend(canvas: Floats, mask: Floats, colour: Floats, x: int, y: int) -> None:
     """Paint ``colour`` [3] through ``mask`` (0..1) with its corner at x, y; clipped."""
     height, width = canvas.shape[:2]
@@ -114,7 +120,7 @@ def line_mask(
             continue
         width = max(2, round(glyph.shape[1] * height / glyph.shape[0] * squeeze))
         small = cv2.resize(glyph, (width, height), interpolation=cv2.INTER_AREA)
-        parts += [small.astype(np.float32) / 255, np.zeros((height, gap), np.float32)]
+        parts += [_unit(small), np.zeros((height, gap), np.float32)]
     return np.hstack(parts)
 
 
@@ -126,7 +132,7 @@ def _rounded(height: int, width: int, radius: int) -> Floats:
     for cx in (r, width - 1 - r):
         for cy in (r, height - 1 - r):
             cv2.circle(mask, (cx, cy), r, 255, -1)
-    return mask.astype(np.float32) / 255
+    return _unit(mask)
 
 
 class PlateRenderer:
@@ -300,12 +306,13 @@ class PlateRenderer:
             target = min(width, natural)
         else:
             target = width if natural > 0.45 * height else min(width, natural * 1.4)
-        mask = cv2.resize(glyph, (max(3, round(target)), height), interpolation=cv2.INTER_AREA)
+        mask: NDArray[Any] = glyph
+        mask = cv2.resize(mask, (max(3, round(target)), height), interpolation=cv2.INTER_AREA)
         if weight > 0:
             mask = cv2.dilate(mask, np.ones((weight + 1, weight + 1), np.uint8))
         elif weight < 0 and target > 14:
             mask = cv2.erode(mask, np.ones((2, 2), np.uint8))
-        return mask.astype(np.float32) / 255
+        return _unit(mask)
 
     def _separator(
         self, canvas: Floats, kind: str, place: tuple[int, int, int, int], ink: Floats
@@ -365,10 +372,10 @@ class PlateRenderer:
                 x = width - 5 - size if right else 4
                 y = 3 if rng.random() < 0.75 else int(height * 0.8)
                 self._sticker(canvas, x, y, size)
-        for y in (0.09, 0.91):
+        for level in (0.09, 0.91):
             if rng.random() < 0.5:
                 for x in (0.22, 0.78):
-                    centre = (int(width * x), int(height * (y + rng.normal(0, 0.01))))
+                    centre = (int(width * x), int(height * (level + rng.normal(0, 0.01))))
                     shade = _colour(rng, 10, 220, 10).tolist()
                     cv2.circle(canvas, centre, int(rng.integers(2, 7)), shade, -1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,7 +51,7 @@ def random_quad(
     corners = corners @ (spin @ across).T
     corners += rng.normal(0, 0.02, (4, 2)) * np.array([width, height])
     corners *= np.array([rng.uniform(0.75, 1.05), 1.0])
-    return (corners + np.array(centre)).astype(np.float32)
+    return np.asarray(corners + np.array(centre), np.float32)
 
 
 def paste(scene: Pixels, plate: Plate, quad: NDArray[np.float32], rng: np.random.Generator) -> None:
@@ -58,7 +59,8 @@ def paste(scene: Pixels, plate: Plate, quad: NDArray[np.float32], rng: np.random
     height, width = plate.mask.shape
     source = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     shrink = width / max(8.0, float(np.ptp(quad[:, 0])))
-    pixels, mask = plate.pixels, plate.mask
+    pixels: NDArray[Any] = plate.pixels
+    mask: NDArray[Any] = plate.mask
     if shrink > 1.3:  # a lens and a sensor average over what one pixel covers
         sigma = 0.42 * shrink
         pixels = cv2.GaussianBlur(pixels, (0, 0), sigma)
@@ -107,7 +109,7 @@ def photograph(image: Pixels, rng: np.random.Generator, *, harsh: float = 1.0) -
         rng: random source.
         harsh: scales the strength of blur and noise.
     """
-    pixels = image
+    pixels: NDArray[Any] = image
     if rng.random() < 0.6:
         sigma = float(rng.uniform(0.3, 1.1)) * harsh
         pixels = cv2.GaussianBlur(
@@ -133,7 +135,7 @@ def photograph(image: Pixels, rng: np.random.Generator, *, harsh: float = 1.0) -
     if rng.random() < 0.7:
         quality = int(rng.uniform(25, 95))
         _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        pixels = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     return np.asarray(pixels, dtype=np.uint8)
 
 
