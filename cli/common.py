@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,13 +73,16 @@ def with_examples(text: str, *examples: str) -> str:
     return text + "\n\n\b[bold]Examples[/bold]\n" + "\n".join(lines)
 
 
-@cache
+_PIPE_COLUMNS = 500
+"""Width of what is not a terminal: tables keep their natural width."""
+
+
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console  # noqa: PLC0415 - see TYPE_CHECKING above
 
-    # The stream is looked up at each print, so that redirections are followed; colour and width
-    # depend on whether it is a terminal.
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _PIPE_COLUMNS
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
 
 
 def stdout() -> Console:

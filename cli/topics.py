@@ -27,6 +27,7 @@ from cli.topics_view import plan_as_json, print_change, print_plan, states_as_js
 from cli.validate import validate
 from dataflow.config import Config, declared_topics
 from dataflow.errors import ConfigError
+from dataflow.schema import topics_schema
 from dataflow.topics import (
     apply_plan,
     count_records,
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 EXIT_DIFFERS = 2
 """The cluster is not as topics.yaml declares."""
+
+_ANSWER_SECONDS = 5.0
+"""A person waits: a cluster that has not answered by then counts as away."""
 
 AllowShrinkOption = Annotated[
     bool,
@@ -68,6 +72,7 @@ def _admin(config: Config) -> Iterator[Admin]:
     with open_transport(config) as transport:
         admin = transport.admin()
         try:
+            admin.check(_ANSWER_SECONDS)
             yield admin
         finally:
             admin.close()
@@ -233,7 +238,7 @@ def list_topics(
 )
 def schema() -> None:
     """Print the schema."""
-    typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+    typer.echo(json.dumps(topics_schema(), indent=2, ensure_ascii=False))
 
 
 def _count(number: int, noun: str) -> str:

@@ -188,8 +188,29 @@ def own_broker(config: Config) -> Iterator[EmbeddedBroker]:
         embedded.stop()
 
 
-def prepare_topics(config: Config) -> None:
+@contextmanager
+def own_or_outside_broker(bootstrap_servers: str | None, folder: Path) -> Iterator[str]:
+    """Address of the named cluster, or of a temporary broker with its data in ``folder``."""
+    from dataflow.broker import BrokerSettings, EmbeddedBroker  # noqa: PLC0415
+
+    if bootstrap_servers is not None:
+        yield bootstrap_servers
+        return
+    embedded = EmbeddedBroker(BrokerSettings(data_dir=folder / "broker", port=0))
+    with stderr().status("starting a Kafka broker (the first time, it is downloaded)"):
+        embedded.start()
+    try:
+        yield embedded.bootstrap_servers
+    finally:
+        embedded.stop()
+
+
+def prepare_topics(config: Config, *, quiet: bool = False) -> None:
     """Create what is missing; say what differs and needs a person.
+
+    Args:
+        config: the declaration.
+        quiet: do not list what is created.
 
     Raises:
         VideojamError: the cluster refuses.
@@ -206,7 +227,9 @@ def prepare_topics(config: Config) -> None:
             plan,
             admin,
             allow_shrink=False,
-            on_step=lambda change, outcome: print_change(change, outcome, stderr()),
+            on_step=lambda change, outcome: (
+                None if quiet else print_change(change, outcome, stderr())
+            ),
         )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from dataflow.broker._faults import explain, fault
+from dataflow.broker._faults import explain, fault, since_last_start
 from dataflow.broker.distribution import ReportProgress, silent
 from dataflow.broker.embedded import (
     START_TIMEOUT_S,
@@ -185,7 +185,9 @@ def status(home: Path, *, now: float) -> BrokerStatus:
     data_dir = Path(state.data_dir)
     if not state.alive():
         settings = BrokerSettings(data_dir=data_dir)
-        problem = explain("it ended by itself", log_tail(settings), settings.log_file)
+        problem = explain(
+            "it ended by itself", since_last_start(log_tail(settings)), settings.log_file
+        )
         return BrokerStatus(
             running=False, state=state, data_bytes=disk_usage(data_dir), problem=str(problem)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import cv2
@@ -43,6 +44,7 @@ class BackgroundSettings:
         history: frames over which the background is learnt once it is known.
         variance_threshold: squared distance, in variances, beyond which a pixel is foreground.
         shadows: tell shadows from things, and leave them out.
+        warmup_frames: frames after which the model is good enough to be relied on.
         exposure_compensation: undo the camera's automatic exposure before the comparison.
     """
 
@@ -50,6 +52,7 @@ class BackgroundSettings:
     history: int
     variance_threshold: float
     shadows: bool
+    warmup_frames: int
     exposure_compensation: bool
 
 
@@ -74,17 +77,16 @@ class BackgroundSnapshot:
     background: NDArray[np.uint8]
 
     def to_bytes(self) -> bytes:
-        """A magic word with the version, the length of a JSON header, the header, a JPEG."""
+        """A magic word with the version, the length of a JSON header, the header, a PNG or JPEG."""
         header = asdict(self)
         del header["background"]
         encoded = json.dumps(header, allow_nan=False).encode()
         prefix = _MAGIC + struct.pack(">H", len(encoded)) + encoded
-        for quality in (95, 85, 70, 50, 30, 10):
-            picture = encode_jpeg(self.background, quality=quality)
-            if len(prefix) + len(picture) < SNAPSHOT_MAX_BYTES:
-                return prefix + picture
-        half = cv2.resize(self.background, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        return prefix + encode_jpeg(np.asarray(half, dtype=np.uint8), quality=50)
+        room = SNAPSHOT_MAX_BYTES - len(prefix)
+        for picture in _encodings(self.background):
+            if len(picture) < room:
+                break
+        return prefix + picture
 
     @classmethod
     def from_bytes(cls, state: bytes) -> BackgroundSnapshot:
@@ -116,6 +118,23 @@ class BackgroundSnapshot:
             last_captured_at=last_captured_at,
             background=decode_image(state[end:], max_pixels=8_000_000),
         )
+
+
+def _encodings(picture: NDArray[np.uint8]) -> Iterator[bytes]:
+    """Encodings of a picture from the best to the smallest: PNG, JPEG, JPEG of half the size."""
+    yield cv2.imencode(".png", picture)[1].tobytes()
+    for quality in (97, 92, 85, 70, 50, 30):
+        # At full colour resolution: a red line on the road must not bleed into it.
+        options = [
+            cv2.IMWRITE_JPEG_QUALITY,
+            quality,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        ]
+        yield cv2.imencode(".jpg", picture, options)[1].tobytes()
+    size = (max(1, min(320, picture.shape[1] // 2)), max(1, min(320, picture.shape[0] // 2)))
+    half = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    yield encode_jpeg(np.asarray(half, dtype=np.uint8), quality=50)
 
 
 class _ExposureMeter:
@@ -284,12 +303,13 @@ class BackgroundModel:
 
     @classmethod
     def from_snapshot(
-        cls, settings: BackgroundSettings, snapshot: BackgroundSnapshot, *, fresh: int
+        cls, settings: BackgroundSettings, snapshot: BackgroundSnapshot
     ) -> BackgroundModel:
         """A model that goes on where the snapshot's one stopped.
 
-        The picture is restored, the variance of each pixel is not: the model counts at most
-        ``fresh`` learnt frames, so that it learns the variance (swaying leaves) quickly.
+        The picture is restored, the variance of each pixel is not: the model counts at most a
+        quarter of its history, so that it learns the variance (swaying leaves) sooner, but not so
+        soon that slow vehicles are learnt as well.
         """
         model = cls(settings, width=snapshot.width, height=snapshot.height)
         rows, columns = model.work_shape
@@ -300,7 +320,7 @@ class BackgroundModel:
         model._mog2.apply(picture, learningRate=1.0)
         if settings.exposure_compensation:
             model._meter.compensate(picture, rate=1.0)
-        model.learned = min(snapshot.learned, fresh)
+        model.learned = min(snapshot.learned, max(settings.warmup_frames, settings.history // 4))
         model.last_sequence = snapshot.last_sequence
         model.last_captured_at = snapshot.last_captured_at
         return model

@@ -94,6 +94,7 @@ class BackgroundSubtraction:
             history=params.history,
             variance_threshold=params.variance_threshold,
             shadows=params.shadows,
+            warmup_frames=params.warmup_frames,
             exposure_compensation=params.exposure_compensation,
         )
         self._models: OrderedDict[str, BackgroundModel] = OrderedDict()
@@ -125,9 +126,7 @@ class BackgroundSubtraction:
             return
         self._keep(
             camera,
-            BackgroundModel.from_snapshot(
-                self._settings, snapshot, fresh=self._params.warmup_frames
-            ),
+            BackgroundModel.from_snapshot(self._settings, snapshot),
         )
 
     def forget(self, camera: str) -> None:

@@ -17,6 +17,8 @@ from dataflow.viewing.join import FrameJoin, JoinedFrame
 _log = logging.getLogger("videojam.results")
 
 _READ_RECORDS = 200
+_PICTURES_SECONDS = 5.0
+"""Longest that frames are read before results are: a slow cluster must not stop all output."""
 
 
 class ResultWatch:
@@ -94,7 +96,9 @@ class ResultWatch:
             return
         # Frames are on their topic before their results are: reading them first, and at the start
         # until their end, finds the picture of every result that is read afterwards.
-        while records := self._frames.poll(_READ_RECORDS, 0.05):
+        deadline = self._clock() + _PICTURES_SECONDS
+        while self._clock() < deadline:
+            records = self._frames.poll(_READ_RECORDS, 0.05)
             for record in records:
                 try:
                     item = WorkItem.from_record(record.headers, record.value)
@@ -102,5 +106,5 @@ class ResultWatch:
                     continue  # it is in the dead-letter topic too
                 if not item.part.path:
                     self._join.picture(item.pipeline, item.frame, item.data)
-            if self._frames.caught_up():
-                break
+            if self._frames.caught_up() and len(records) < _READ_RECORDS:
+                return
