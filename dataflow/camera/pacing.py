@@ -11,9 +11,8 @@ from dataflow.errors import ConfigError
 
 _MAX_LAG_SECONDS = 1.0
 """A recording that fell further behind goes on from here instead of catching up in a burst."""
-_EARLY = 0.5
-"""A live frame counts as due this fraction of an interval early: a camera's frames jitter, and
-waiting for the next one would halve the rate."""
+_EARLY = 0.1
+"""A live frame counts as due this fraction of an interval early: a camera's frames jitter."""
 
 
 class Thinning:
@@ -58,7 +57,9 @@ class RateLimit:
             return True
         if now < self._due - _EARLY * self._interval:
             return False
-        self._due = max(self._due + self._interval, now + _EARLY * self._interval)
+        self._due += self._interval
+        if self._due < now:  # the camera paused: what it missed is not caught up with
+            self._due = now + self._interval
         return True
 
 

@@ -79,7 +79,7 @@ class Source(Protocol):
         ...
 
 
-SourceSpec = str | int | Path | Iterable[Image] | Callable[[], Iterable[Image]] | Source
+SourceSpec = str | int | Path | Iterable[Image] | Callable[[], "Iterable[Image] | Source"] | Source
 """What `open_source` understands."""
 
 
@@ -102,7 +102,7 @@ def open_source(
               ``10.jpg``), or one picture; JPEG files are passed on untouched;
             - iterable of uint8 [height, width, 3] BGR arrays or of encoded pictures, or a function
               that returns a new one each time (needed to loop over, or reopen, a generator);
-            - a `Source`.
+            - a `Source`, or a function that returns one (needed to reopen a live one).
         loop: begin a finite source again when it ends.
         open_timeout: seconds after which a network stream counts as unreachable.
         read_timeout: seconds without a frame after which a network stream counts as lost.
@@ -119,20 +119,29 @@ def open_source(
             return video.NetworkSource(
                 text, loop=loop, open_timeout=open_timeout, read_timeout=read_timeout
             )
-        if scheme == "file":
-            text = unquote(urlsplit(text).path)
-        elif scheme:
-            raise SourceError(
-                f"{text}: unknown kind of URL; known: file, {', '.join(sorted(_STREAMS))}"
-            )
-        if text.isdecimal() and not Path(text).exists():
-            return video.DeviceSource(int(text))
-        return _open_path(text, loop=loop)
+        return _open_local(text, scheme, loop=loop)
     if isinstance(spec, int):
         return video.DeviceSource(spec)
     if isinstance(spec, Source):
         return spec
+    if callable(spec) and not isinstance(spec, Iterable):
+        made = _make(spec)
+        return made if isinstance(made, Source) else IterableSource(spec, loop=loop, first=made)
     return IterableSource(spec, loop=loop)
+
+
+def _open_local(text: str, scheme: str, *, loop: bool) -> Source:
+    from dataflow.camera import video  # noqa: PLC0415 - video imports this module
+
+    if scheme == "file":
+        text = unquote(urlsplit(text).path)
+    elif scheme:
+        raise SourceError(
+            f"{text}: unknown kind of URL; known: file, {', '.join(sorted(_STREAMS))}"
+        )
+    if text.isdecimal() and not Path(text).exists():
+        return video.DeviceSource(int(text))
+    return _open_path(text, loop=loop)
 
 
 def _open_path(text: str, *, loop: bool) -> Source:
@@ -214,19 +223,37 @@ class PictureSource:
         """Nothing is held."""
 
 
+Factory = Callable[[], Iterable[Image] | Source]
+
+
 class IterableSource:
-    """Frames of an iterable. Arrays are copied: many cameras' libraries reuse theirs."""
+    """Frames of an iterable. Arrays are copied: many cameras' libraries reuse theirs.
+
+    Args:
+        frames: the iterable, or a function that returns a new one each time.
+        loop: begin again at the end.
+        first: what the function returned already, if it was called.
+    """
 
     fps: float | None = None
     live = False
 
     def __init__(
-        self, frames: Iterable[Image] | Callable[[], Iterable[Image]], *, loop: bool = False
+        self,
+        frames: Iterable[Image] | Factory,
+        *,
+        loop: bool = False,
+        first: Iterable[Image] | None = None,
     ) -> None:
         self.name = f"the frames of {_describe(frames)}"
         self.finite = not loop
-        self._make = _restartable(frames, self.name, loop=loop)
-        self._frames = self._start()
+        if loop and isinstance(frames, Iterator):
+            raise SourceError(
+                f"{self.name}: an iterator can be read only once, so it cannot loop; pass a list, "
+                "or a function that returns a new iterator"
+            )
+        self._again = frames
+        self._frames = self._start(first)
 
     def read(self) -> Frame:
         """The next element."""
@@ -235,7 +262,7 @@ class IterableSource:
         except StopIteration:
             if self.finite:
                 raise SourceEnded(f"{self.name}: the iterator has ended") from None
-            self._frames = self._start()
+            self._frames = self._start(None)
             try:
                 image = next(self._frames)
             except StopIteration:
@@ -252,36 +279,33 @@ class IterableSource:
         if close is not None:
             close()
 
-    def _start(self) -> Iterator[Image]:
+    def _start(self, first: Iterable[Image] | None) -> Iterator[Image]:
+        frames: object = self._again if first is None else first
+        if callable(frames) and not isinstance(frames, Iterable):
+            frames = _make(frames)
+        if not isinstance(frames, Iterable):
+            raise SourceError(
+                f"{self.name}: not a source; pass a path, a device number, a URL, an iterable of "
+                "images, a Source, or a function that returns one of these two"
+            )
         try:
-            return iter(self._make())
-        except SourceError:
-            raise
+            return iter(frames)
         except Exception as error:
             raise SourceError(f"{self.name}: cannot be iterated over: {error!r}") from error
+
+
+def _make(function: Factory) -> Iterable[Image] | Source:
+    try:
+        return function()
+    except SourceError:
+        raise
+    except Exception as error:
+        raise SourceError(f"{_describe(function)}: the function failed: {error!r}") from error
 
 
 def _describe(frames: object) -> str:
     name = getattr(frames, "__name__", None)
     return str(name) if isinstance(name, str) else f"a {type(frames).__name__}"
-
-
-def _restartable(
-    frames: Iterable[Image] | Callable[[], Iterable[Image]], name: str, *, loop: bool
-) -> Callable[[], Iterable[Image]]:
-    if isinstance(frames, Iterable):
-        if loop and isinstance(frames, Iterator):
-            raise SourceError(
-                f"{name}: an iterator can be read only once, so it cannot loop; pass a list, or a "
-                "function that returns a new iterator"
-            )
-        return lambda: frames
-    if callable(frames):
-        return frames
-    raise SourceError(
-        f"{name}: not a source; pass a path, a device number, a URL, an iterable of images or a "
-        "function that returns one"
-    )
 
 
 def own_image(image: object, name: str) -> Image:

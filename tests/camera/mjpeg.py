@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,13 +15,13 @@ BOUNDARY = "frame"
 
 
 class MjpegServer:
-    """Serves ``frames`` numbered pictures to each caller, then hangs up.
+    """Serves ``frames`` numbered pictures to each caller, then hangs up; or a whole file.
 
     Attributes:
         calls: how often somebody called.
     """
 
-    def __init__(self, *, frames: int, status: int = 200) -> None:
+    def __init__(self, *, frames: int, status: int = 200, file: Path | None = None) -> None:
         owner = self
         self.calls = 0
 
@@ -27,16 +29,22 @@ class MjpegServer:
             def do_GET(self) -> None:
                 owner.calls += 1
                 self.send_response(status)
+                if file is not None:
+                    data = file.read_bytes()
+                    self.send_header("Content-Type", "video/x-msvideo")
+                    self.send_header("Content-Length", str(len(data)))
+                    self.end_headers()
+                    with suppress(ConnectionError):  # the viewer went first
+                        self.wfile.write(data)
+                    return
                 self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY}")
                 self.end_headers()
-                try:
+                with suppress(ConnectionError):  # the viewer went first
                     for number in range(frames):
                         data = jpeg(number % 20, width=640)
                         head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
                         head += f"Content-Length: {len(data)}\r\n\r\n"
                         self.wfile.write(head.encode() + data + b"\r\n")
-                except ConnectionError:
-                    return  # the viewer went first
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the base class
                 del format, args

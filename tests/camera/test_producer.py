@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dataflow import CameraProducer
 from dataflow.accounting import CameraReport
 from dataflow.camera import BackoffConfig, BufferConfig, CameraStats, Frame, SourceSpec, WhenFull
-from dataflow.config import Config
+from dataflow.config import Config, declared_topics
 from dataflow.errors import (
     BrokerError,
     ConfigError,
@@ -27,6 +27,7 @@ from dataflow.errors import (
 )
 from dataflow.messages import WorkItem
 from dataflow.transport.base import Record
+from dataflow.transport.memory import MemoryTransport
 from tests.camera.conftest import Clock, MakeVideo, Pixels, jpeg, number_of, picture
 from tests.camera.fake import FakeTransport
 
@@ -403,6 +404,23 @@ class Flaky:
         self.left = 0
 
 
+@pytest.mark.parametrize(("fps", "captured"), [(5.0, 10), (10.0, 20), (60.0, 20), (None, 20)])
+def test_a_live_source_gives_the_pace_and_is_thinned_by_time(
+    make: Make, clock: Clock, fps: float | None, captured: int
+) -> None:
+    class Live(Flaky):
+        def read(self) -> Frame:
+            clock.now += 0.1
+            if not self.left:
+                raise SourceEnded("over")
+            return super().read()
+
+    with make(source=Live(20), fps=fps, pace="realtime", monotonic=clock, sleep=clock.sleep) as c:
+        report = c.run()
+    assert (report.captured, report.skipped) == (captured, 20 - captured)
+    assert clock.slept == []
+
+
 def test_a_lost_live_source_is_opened_again_with_growing_waits(
     make: Make, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
@@ -555,6 +573,21 @@ def test_streams_sort_by_time_and_differ(config: Config) -> None:
     ]
     assert len(set(ids)) == 4
     assert max(ids[:2]) < ids[2] < ids[3]
+
+
+def test_it_runs_on_the_in_memory_transport(config: Config) -> None:
+    with MemoryTransport() as transport:
+        for spec in declared_topics(config):
+            transport.admin().create(spec)
+        with CameraProducer(
+            "c", config=config, transport=transport, source=[jpeg(i) for i in range(5)]
+        ) as camera:
+            assert camera.run().acked == 5
+        reader = transport.reader(["test.look.work"])
+        received = reader.poll(100, 0.0)
+        reader.close()
+    sequences = [WorkItem.from_record(r.headers, r.value).frame.sequence for r in received]
+    assert sequences == list(range(5))
 
 
 def test_the_declaration_may_be_a_path(tmp_path: Path, transport: FakeTransport) -> None:

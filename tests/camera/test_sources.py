@@ -133,6 +133,50 @@ def test_a_source_of_ones_own() -> None:
     assert open_source(mine) is mine
 
 
+def test_a_function_may_return_a_source_and_is_called_once_for_each_opening(folder: Path) -> None:
+    calls: list[Source] = []
+
+    def make() -> Source:
+        calls.append(open_source(folder))
+        return calls[-1]
+
+    assert open_source(make) is calls[0]
+    assert open_source(make) is calls[1]
+
+    counted = []
+
+    def frames() -> list[Pixels]:
+        counted.append(1)
+        return [picture()]
+
+    assert len(read_all(open_source(frames))) == 1
+    assert counted == [1]
+
+
+def test_a_function_that_fails_is_named() -> None:
+    def unplugged() -> list[Pixels]:
+        raise OSError("no sensor")
+
+    with pytest.raises(SourceError, match=r"unplugged: the function failed: .*no sensor"):
+        open_source(unplugged)
+
+
+def test_a_recording_on_a_web_server_is_finite(make_video: MakeVideo) -> None:
+    path = make_video("on web.avi", frames=6)
+    with MjpegServer(frames=0, file=path) as server:
+        source = open_source(server.url)
+        assert source.finite
+        assert not source.live
+        frames = read_all(source)
+        source.close()
+        assert [number_of(f.image) for f in frames] == list(range(6))
+        assert [f.timestamp for f in frames] == pytest.approx([i * 0.08 for i in range(6)])
+        again = open_source(server.url, loop=True)
+        numbers = [number_of(again.read().image) for _ in range(8)]
+        again.close()
+    assert numbers == [0, 1, 2, 3, 4, 5, 0, 1]
+
+
 def generator() -> Iterator[Pixels]:
     yield picture()
 
