@@ -9,22 +9,28 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from cli.common import (
+    DEFAULT_CONFIG,
+    EXIT_INTERRUPTED,
+    BootstrapOption,
+    ConfigOption,
+    JsonOption,
+    stderr,
+    with_examples,
+)
 from dataflow.camera import BufferConfig, CameraProducer, CameraStats, WhenFull
 from dataflow.camera.capture import Pace
 from dataflow.camera.producer import default_policy
-from dataflow.errors import VideojamError
+from dataflow.logs import configure_logging
 
 _CLOSE_SECONDS = 10.0
 """How long Ctrl-C waits for deliveries; pressed again it ends at once."""
-_INTERRUPTED = 130
 _REFRESH_PER_SECOND = 4.0
 
 _DEFAULTS = BufferConfig()
@@ -44,11 +50,8 @@ def camera(
     kind: Annotated[
         str, typer.Option(help="Kind of camera; topics.yaml says which pipelines take it.")
     ] = "fixed",
-    config: Annotated[Path, typer.Option(help="The declaration.")] = Path("topics.yaml"),
-    bootstrap_servers: Annotated[
-        str | None,
-        typer.Option(help="Kafka cluster, host:port[,host:port]; overrides the declaration."),
-    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    bootstrap_servers: BootstrapOption = None,
     fps: Annotated[
         float | None,
         typer.Option(help="Frames per second; all by default. Pictures are played at this rate."),
@@ -78,61 +81,40 @@ def camera(
         float, typer.Option(help="Seconds to wait for the cluster and its topics at the start.")
     ] = 10.0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the final figures as JSON, and no live line.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Publish a camera's frames until its source ends or Ctrl-C.
-
-    For example:
-
-      videojam camera --name gate-1 --source rtsp://10.0.0.7/stream
-
-      videojam camera --name bus-4 --kind mobile --source 0 --fps 10
-
-      videojam camera --name test --source street.mp4 --loop --duration 60
-
-      videojam camera --name lot --source 'pictures/*.jpg' --fps 2
-
-    Ends with 0; with 1 after an error; with 130 after Ctrl-C, when what was captured has been sent.
-    """
-    console = Console(stderr=True)
+    """Publish one camera."""
+    configure_logging("WARNING")
+    producer = CameraProducer(
+        name,
+        kind,
+        source=source,
+        config=config,
+        bootstrap_servers=bootstrap_servers,
+        fps=fps,
+        pace=pace,
+        loop=loop,
+        jpeg_quality=quality,
+        max_width=max_width,
+        wait_for_broker=wait_for_broker,
+        buffer=BufferConfig(frames=buffer_frames, when_full=when_full or default_policy(pace)),
+    )
+    interrupted = False
     try:
-        producer = CameraProducer(
-            name,
-            kind,
-            source=source,
-            config=config,
-            bootstrap_servers=bootstrap_servers,
-            fps=fps,
-            pace=pace,
-            loop=loop,
-            jpeg_quality=quality,
-            wait_for_broker=wait_for_broker,
-            max_width=max_width,
-            buffer=BufferConfig(frames=buffer_frames, when_full=when_full or default_policy(pace)),
-        )
-    except VideojamError as error:
-        raise _failure(console, error) from error
-    live = console if not quiet and not as_json else None
-    code = 0
-    try:
-        with _stop_on_sigterm(producer), _live_line(live, producer):
+        with _stop_on_sigterm(producer), _live_line(producer, shown=not quiet and not as_json):
             producer.run(duration=duration, max_frames=max_frames)
     except KeyboardInterrupt:
-        code = _INTERRUPTED
-        if live is not None:
-            live.print("stopping: what was captured is still being sent (Ctrl-C again: at once)")
-    except VideojamError as error:
-        producer.close(_CLOSE_SECONDS)
-        raise _failure(console, error) from error
-    report = producer.close(_CLOSE_SECONDS)
+        interrupted = True
+        if not quiet and not as_json:
+            stderr().print("sending what was captured (Ctrl-C again: at once) ...")
+    finally:
+        report = producer.close(_CLOSE_SECONDS)
     if as_json:
         sys.stdout.write(json.dumps(asdict(report)) + "\n")
     elif not quiet:
-        console.print(summary(report), highlight=False)
-    if code:
-        raise typer.Exit(code)
+        stderr().print(summary(report))
+    if interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def summary(stats: CameraStats) -> str:
@@ -163,14 +145,10 @@ def _reasons(stats: CameraStats) -> str:
     return " (" + ", ".join(f"{why} {n}" for why, n in sorted(stats.dropped.items())) + ")"
 
 
-def _failure(console: Console, error: VideojamError) -> typer.Exit:
-    console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-    return typer.Exit(1)
-
-
 @contextmanager
-def _live_line(console: Console | None, producer: CameraProducer) -> Iterator[None]:
-    if console is None or not console.is_terminal:
+def _live_line(producer: CameraProducer, *, shown: bool) -> Iterator[None]:
+    console = stderr()
+    if not shown or not console.is_terminal:
         yield
         return
     with Live(
@@ -199,3 +177,14 @@ def _stop_on_sigterm(producer: CameraProducer) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+camera.__doc__ = with_examples(
+    "Publish a camera's frames until its source ends or Ctrl-C.\n\n"
+    "Exit codes: 0; 1 after an error; 130 after Ctrl-C, when what was captured has been sent. "
+    "Every frame is either acknowledged by the broker or counted as dropped, with the reason.",
+    "videojam camera --name gate-1 --source rtsp://10.0.0.7/stream",
+    "videojam camera --name bus-4 --kind mobile --source 0 --fps 10",
+    "videojam camera --name test --source street.mp4 --loop --duration 60",
+    "videojam camera --name lot --source 'pictures/*.jpg' --fps 2",
+)

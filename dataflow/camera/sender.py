@@ -19,7 +19,13 @@ from dataflow.camera.ledger import (
     Ledger,
 )
 from dataflow.camera.routes import Route
-from dataflow.errors import BrokerError, BufferFullError, ImageError, RecordTooLargeError
+from dataflow.errors import (
+    BrokerError,
+    BufferFullError,
+    ImageError,
+    RecordTooLargeError,
+    VideojamError,
+)
 from dataflow.messages import FrameId, WorkItem
 from dataflow.transport.base import DeliveryCallback, Producer, Record
 
@@ -81,6 +87,7 @@ class Sender:
         self._thread = threading.Thread(
             target=self._run, name=f"videojam-camera-{ledger.camera}-sender", daemon=True
         )
+        self._told: set[str] = set()
         self.sent = 0
         self.failed = 0
         self.fault: Exception | None = None
@@ -148,8 +155,7 @@ class Sender:
         try:
             data = self._encoder.encode(frame.image)
         except ImageError as error:
-            _log.warning("camera %s, frame %d: %s", self._ledger.camera, frame.sequence, error)
-            self._ledger.drop(frame.sequence, error.reason)
+            self._lose(frame.sequence, error.reason, error)
             return
         for route in self._routes:
             self._send_to(route, frame, data)
@@ -171,9 +177,9 @@ class Sender:
                 self._ledger.ack(sequence, route.pipeline)
                 return
             self.failed += 1
-            _log.warning("camera %s, frame %d: %s", camera, sequence, error)
             too_large = isinstance(error, RecordTooLargeError)
-            self._ledger.drop(sequence, TOO_LARGE if too_large else DELIVERY_FAILED, route.pipeline)
+            reason = TOO_LARGE if too_large else DELIVERY_FAILED
+            self._lose(sequence, reason, error, route.pipeline)
 
         try:
             record = Record(
@@ -189,9 +195,8 @@ class Sender:
             else:
                 self._ledger.drop(sequence, UNSENT, route.pipeline)
         except BrokerError as error:
-            _log.warning("camera %s, frame %d: %s", camera, sequence, error)
             too_large = isinstance(error, RecordTooLargeError)
-            self._ledger.drop(sequence, TOO_LARGE if too_large else REFUSED, route.pipeline)
+            self._lose(sequence, TOO_LARGE if too_large else REFUSED, error, route.pipeline)
 
     def _hand_over(self, record: Record, delivered: DeliveryCallback) -> bool:
         """Send, waiting while the client's buffer is full; False when the deadline passed."""
@@ -204,6 +209,15 @@ class Sender:
                 self._producer.poll(_WAIT_SECONDS)
             else:
                 return True
+
+    def _lose(
+        self, sequence: int, reason: str, error: VideojamError, pipeline: str | None = None
+    ) -> None:
+        self._ledger.drop(sequence, reason, pipeline)
+        # Said once for each reason; all of them are counted, and listed in the reports.
+        level = logging.DEBUG if reason in self._told else logging.WARNING
+        self._told.add(reason)
+        _log.log(level, "camera %s dropped frame %d: %s", self._ledger.camera, sequence, error)
 
     def _next_partition(self, topic: str) -> int:
         known = self._partitions.get(topic)
@@ -230,13 +244,13 @@ class Sender:
                     self._reported(report),
                 )
             except BrokerError as error:
-                _log.warning("camera %s cannot report: %s", report.camera, error)
+                _log.info("camera %s cannot report: %s", report.camera, error)
                 self._ledger.relist(report)
 
     def _reported(self, report: CameraReport) -> DeliveryCallback:
         def delivered(error: BrokerError | None) -> None:
             if error is not None:
-                _log.warning("camera %s cannot report: %s", report.camera, error)
+                _log.info("camera %s cannot report: %s", report.camera, error)
                 self._ledger.relist(report)
 
         return delivered

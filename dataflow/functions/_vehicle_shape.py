@@ -100,8 +100,13 @@ def _colour_distance(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
         cv2.cvtColor(crop.astype(np.float32) / 255, cv2.COLOR_BGR2LAB), dtype=np.float32
     )
     palette = _rim_palette(lab)
-    distances = [np.linalg.norm(lab - colour, axis=2) for colour in palette]
-    return np.asarray(np.min(distances, axis=0), dtype=np.float32)
+    pixels = lab.reshape(-1, 3)
+    # |a - b|^2 = |a|^2 - 2 a b + |b|^2, so that all pixels meet all colours in one product.
+    squared = (
+        (pixels**2).sum(axis=1)[:, None] - 2 * pixels @ palette.T + (palette**2).sum(axis=1)[None]
+    )
+    nearest = np.sqrt(np.maximum(squared.min(axis=1), 0))
+    return np.asarray(nearest.reshape(lab.shape[:2]), dtype=np.float32)
 
 
 def _foreground(distance: NDArray[np.float32], strength: NDArray[np.float32]) -> NDArray[np.bool_]:

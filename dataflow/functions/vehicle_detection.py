@@ -7,15 +7,16 @@ was found.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from dataflow.functions._vehicle_shape import Shape, analyse_crop, shifted, split_column
-from dataflow.functions.base import Box, Detection, FunctionParams, Item
+from dataflow.functions.base import Box, Detection, Function, FunctionParams, Item
+from dataflow.functions.registry import load_function
 
 REGION = "region"
 VEHICLE = "vehicle"
@@ -61,6 +62,20 @@ class VehicleDetectionParams(FunctionParams):
     split_valley: float = Field(
         default=0.5, ge=0, le=1, description="depth of the gap between two vehicles"
     )
+    model: str = Field(
+        default="none",
+        description="`none`, `builtin`, or the file of a network that confirms and names what was"
+        " found (see the function `yolo`)",
+    )
+    model_input_size: int = Field(
+        default=320, ge=32, multiple_of=32, description="the network's input, pixels"
+    )
+    model_score: float = Field(
+        default=0.4, gt=0, lt=1, description="least score of the network that counts"
+    )
+    unconfirmed: Literal["keep", "drop"] = Field(
+        default="keep", description="what becomes of vehicles that the network does not see"
+    )
 
 
 class VehicleDetection:
@@ -69,12 +84,26 @@ class VehicleDetection:
     An item that carries ``region`` detections is searched within each of them; one that carries
     none is taken as the crop of one region. Boxes are in pixels of the item's image. The score
     says how vehicle-like size, outline and structure are; it is no probability.
+
+    With a network, what it finds within a region replaces the vehicles there whose box holds the
+    centre of its find: two that touch become two, and each gets its class.
+
+    Args:
+        params: see :class:`VehicleDetectionParams`.
+        network: finds ``vehicle`` in whole items; made from ``params.model`` when None.
+
+    Raises:
+        ConfigError: a network is asked for, and no function ``yolo`` is installed.
+        ModelError: the network is missing, corrupt or of an unknown layout.
     """
 
     Params: ClassVar[type[FunctionParams]] = VehicleDetectionParams
 
-    def __init__(self, params: VehicleDetectionParams) -> None:
+    def __init__(self, params: VehicleDetectionParams, *, network: Function | None = None) -> None:
         self._params = params
+        if network is None and params.model != "none":
+            network = _open_network(params)
+        self._network = network
 
     def process(self, batch: Sequence[Item]) -> Sequence[Sequence[Detection]]:
         """Find the vehicles of each item.
@@ -82,19 +111,34 @@ class VehicleDetection:
         Raises:
             ImageError: an item is not an image.
         """
-        return [self._vehicles(item) for item in batch]
+        found = [self._vehicles(item) for item in batch]
+        if self._network is None:
+            return found
+        seen = self._network.process(batch)
+        return [
+            self._confirmed(mine, [d for d in theirs if d.kind == VEHICLE], _regions(item))
+            for item, mine, theirs in zip(batch, found, seen, strict=True)
+        ]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Release the network."""
+        if self._network is not None:
+            self._network.close()
+
+    def _confirmed(
+        self, mine: Sequence[Detection], seen: Sequence[Detection], regions: Sequence[Box]
+    ) -> list[Detection]:
+        """What the network saw in the regions, and by choice what it did not see."""
+        moving = [d for d in seen if any(_holds_centre(region, d.box) for region in regions)]
+        if self._params.unconfirmed == "drop":
+            return moving
+        unseen = [v for v in mine if not any(_holds_centre(v.box, d.box) for d in moving)]
+        return [*moving, *unseen]
 
     def _vehicles(self, item: Item) -> list[Detection]:
-        image = item.image
-        height, width = image.shape[:2]
-        regions = [d for d in item.detections if d.kind == REGION]
-        boxes = [d.box for d in regions] or [Box(x=0, y=0, w=width, h=height)]
         found: list[Detection] = []
-        for box in boxes:
-            found.extend(self._in_region(image, box))
+        for box in _regions(item):
+            found.extend(self._in_region(item.image, box))
         return found
 
     def _in_region(self, image: NDArray[np.uint8], box: Box) -> list[Detection]:
@@ -154,3 +198,28 @@ class VehicleDetection:
             min(1.0, shape.structure / 0.5),
         )
         return float(np.prod(qualities) ** (1 / len(qualities)))
+
+
+def _regions(item: Item) -> list[Box]:
+    """The regions of a frame, or the whole of a crop."""
+    height, width = item.image.shape[:2]
+    regions = [d.box for d in item.detections if d.kind == REGION]
+    return regions or [Box(x=0, y=0, w=width, h=height)]
+
+
+def _holds_centre(outer: Box, inner: Box) -> bool:
+    x, y = inner.x + inner.w / 2 - outer.x, inner.y + inner.h / 2 - outer.y
+    return 0 <= x <= outer.w and 0 <= y <= outer.h
+
+
+def _open_network(params: VehicleDetectionParams) -> Function:
+    """The function ``yolo`` by its registered name: there is no other tie to it."""
+    plugin = load_function("yolo", key="model")
+    settings = plugin.Params.model_validate(
+        {
+            "model": params.model,
+            "input_size": params.model_input_size,
+            "score_threshold": params.model_score,
+        }
+    )
+    return cast(Callable[[FunctionParams], Function], plugin)(settings)

@@ -37,6 +37,17 @@ def test_a_frame_of_ten_megabytes_fits_every_limit_on_its_way() -> None:
     properties = parsed(server_properties(settings, port=1, controller_port=2))
     assert int(properties["message.max.bytes"]) > 10_000_000
     assert int(properties["replica.fetch.max.bytes"]) >= int(properties["message.max.bytes"])
+    assert int(properties["socket.request.max.bytes"]) > int(properties["message.max.bytes"])
+
+
+def test_requests_that_wait_take_a_quarter_of_the_default_heap_at_most() -> None:
+    settings = BrokerSettings(data_dir=Path("/data"))
+    properties = parsed(server_properties(settings, port=1, controller_port=2))
+    assert int(properties["queued.max.request.bytes"]) <= 512 * 1024 * 1024 // 4
+    # Kafka refuses to start with less.
+    assert int(properties["queued.max.request.bytes"]) >= int(
+        properties["socket.request.max.bytes"]
+    )
 
 
 def test_extra_properties_override() -> None:

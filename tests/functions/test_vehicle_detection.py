@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -12,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflow.errors import ImageError
+from dataflow.functions import vehicle_detection
 from dataflow.functions.background_subtraction import (
     BackgroundSubtraction,
     BackgroundSubtractionParams,
 )
-from dataflow.functions.base import Box, Detection, Function, Item
+from dataflow.functions.base import Box, Detection, Function, FunctionParams, Item
 from dataflow.functions.vehicle_detection import VehicleDetection, VehicleDetectionParams
 from evaluation.benchmarks.motion_pipeline import MotionPipeline, main, read_frames
 from tests.functions.scenes import Picture, add_car, grainy, item, need, road
@@ -181,6 +184,66 @@ def test_boxes_lie_in_the_crop_whatever_it_shows(
     for vehicle in vehicles(item(np.asarray(picture, dtype=np.uint8), 0), **limits):
         assert vehicle.box.clipped(width, height).area == pytest.approx(vehicle.box.area)
         assert 0 <= vehicle.score <= 1
+
+
+class Network:
+    """A function that sees what it is told, and remembers whether it was closed."""
+
+    Params: ClassVar[type[FunctionParams]] = FunctionParams
+
+    def __init__(self, *seen: Detection) -> None:
+        self.seen, self.closed = seen, False
+
+    def process(self, batch: Sequence[Item]) -> Sequence[Sequence[Detection]]:
+        return [self.seen for _ in batch]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def seen_by_network(x: float, y: float, label: str = "car") -> Detection:
+    return Detection(kind="vehicle", label=label, box=Box(x=x, y=y, w=40, h=30), score=0.9)
+
+
+@pytest.mark.parametrize("unconfirmed", ["keep", "drop"])
+def test_a_network_names_confirms_and_separates(rng: np.random.Generator, unconfirmed: str) -> None:
+    picture = road(rng)
+    first = add_car(picture, x=40, y=60, colour=COLOURS[0])
+    second = add_car(picture, x=300, y=160, colour=COLOURS[3])
+    frame = with_region(item(picture, 0), around(first, picture), around(second, picture))
+    left, right = seen_by_network(42, 70), seen_by_network(76, 70, "truck")
+    parked = seen_by_network(200, 20)
+    plate = Detection(kind="plate", box=Box(x=320, y=180, w=20, h=10), score=0.9)
+    network = Network(left, right, parked, plate)
+    function = VehicleDetection(
+        VehicleDetectionParams.model_validate({"unconfirmed": unconfirmed}), network=network
+    )
+    (found,) = function.process([frame])
+    assert list(found[:2]) == [left, right]
+    assert [v.box.iou(second) > 0.8 for v in found[2:]] == [True] * (unconfirmed == "keep")
+    function.close()
+    assert network.closed
+
+
+def test_the_network_is_the_function_yolo(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Settings(FunctionParams):
+        model: str
+        input_size: int
+        score_threshold: float
+
+    class Yolo(Network):
+        Params: ClassVar[type[FunctionParams]] = Settings
+
+        def __init__(self, params: Settings) -> None:
+            super().__init__(seen_by_network(5, 5, f"{params.model} {params.input_size}"))
+
+    def load(name: str, *, key: str | None = None) -> type[Function]:
+        assert (name, key) == ("yolo", "model")
+        return Yolo
+
+    monkeypatch.setattr(vehicle_detection, "load_function", load)
+    found = vehicles(item(np.zeros((60, 80, 3), np.uint8), 0), model="builtin")
+    assert [v.label for v in found] == ["builtin 320"]
 
 
 def pipeline() -> MotionPipeline:
