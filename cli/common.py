@@ -221,7 +221,7 @@ def _write_crash(trace: str) -> Path | None:
     try:
         folder = platformdirs.user_log_path("videojam", ensure_exists=True)
         file = folder / f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
-        # Arguments may name hosts and users; only the call stack is kept.
+        # Without local variables: they may hold secrets.
         file.write_text(trace, encoding="utf-8")
     except OSError:
         return None
