@@ -14,6 +14,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
+
 from agents.caller import StalledError
 from agents.control import ControlPlane
 from agents.engine import Engine
@@ -40,13 +42,11 @@ class WorkerOptions:
     Attributes:
         function: name of the function in topics.yaml.
         replica: name in the group; made from host and process when None.
-        bootstrap_servers: overrides topics.yaml.
         wait_for_broker: seconds to wait for a cluster that does not answer at the start.
     """
 
     function: str
     replica: str | None = None
-    bootstrap_servers: str | None = None
     wait_for_broker: float = 60.0
 
 
@@ -56,8 +56,9 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
     Raises:
         VideojamError: the worker cannot start, or cannot go on; nothing it had is lost.
     """
+    cv2.setNumThreads(1)  # replicas are the parallelism
     function = build_function(options.function, config.functions[options.function])
-    transport = KafkaTransport.from_config(config, bootstrap_servers=options.bootstrap_servers)
+    transport = KafkaTransport.from_config(config)
     wait_for_broker(transport, options.wait_for_broker)
     incarnation = uuid.uuid4().hex[:12]
     replica = options.replica or f"{options.function}-{socket.gethostname()}-{os.getpid()}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -23,6 +24,9 @@ VERSION = "1"
 FRAME_TYPE = "io.videojam.frame.v1"
 OBJECT_TYPE = "io.videojam.object.v1"
 _MAX_SEQUENCE = 2**63 - 1
+_CUT = re.compile(r"(0|[1-9][0-9]{0,8})/([1-9][0-9]{0,8})")
+"""One spelling of each cut: two texts of the same part would be two identities."""
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +84,10 @@ class Part:
             return cls()
         path = []
         for cut in text.split("."):
-            index, count = (int(number) for number in cut.split("/"))
-            if not 0 <= index < count:
-                raise ValueError(f"part {index} of {count}")
+            match = _CUT.fullmatch(cut)
+            index, count = (int(number) for number in match.groups()) if match else (0, 0)
+            if not index < count:
+                raise ValueError(f"{cut!r} is no part: index/count with index below count")
             path.append((index, count))
         return cls(tuple(path))
 
@@ -213,12 +218,12 @@ class WorkItem:
                 detections=_load_detections(texts.get("vj_detections")),
                 carried=_load_detections(texts.get("vj_carried")),
                 stages=_load_stages(texts.get("vj_stages")),
-                hops=int(texts.get("vj_hops", "0")),
+                hops=_count(texts.get("vj_hops", "0")),
                 traceparent=texts.get("traceparent"),
             )
         except KeyError as error:
             raise RecordError("bad-header", f"the header {error.args[0]} is missing") from error
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
             raise RecordError("bad-header", f"a header cannot be read: {error}") from error
 
     def passed(self, stage: Stage) -> WorkItem:
@@ -245,8 +250,8 @@ def parse_rfc3339(text: str) -> float:
 
 def _frame(texts: Mapping[str, str]) -> FrameId:
     camera, stream = texts["vj_camera"], texts["vj_stream"]
-    sequence = int(texts["vj_sequence"])
-    if not camera or not stream or not 0 <= sequence <= _MAX_SEQUENCE:
+    sequence = _count(texts["vj_sequence"])
+    if not camera or not stream:
         raise ValueError(f"camera {camera!r}, stream {stream!r}, sequence {sequence}")
     return FrameId(camera=camera, stream=stream, sequence=sequence)
 
@@ -255,7 +260,20 @@ def _origin(text: str | None) -> tuple[int, int]:
     if text is None:
         return (0, 0)
     x, y = text.split(",")
-    return (int(x), int(y))
+    return (_integer(x), _integer(y))
+
+
+def _integer(text: str) -> int:
+    if _NUMBER.fullmatch(text) is None:  # int() takes blanks, underscores and other scripts
+        raise ValueError(f"{text!r} is no whole number")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    number = _integer(text)
+    if not 0 <= number <= _MAX_SEQUENCE:
+        raise ValueError(f"{number} is not in 0..{_MAX_SEQUENCE}")
+    return number
 
 
 def _dump_detections(detections: Sequence[Detection]) -> str:
@@ -276,14 +294,34 @@ def _load_detections(text: str | None) -> tuple[Detection, ...]:
         return ()
     return tuple(
         Detection(
-            kind=str(row[0]),
-            label=str(row[1]),
-            box=Box(x=float(row[2]), y=float(row[3]), w=float(row[4]), h=float(row[5])),
-            score=float(row[6]),
-            text=str(row[7]) if len(row) > 7 else None,
+            kind=_text(row[0]),
+            label=_text(row[1]),
+            box=Box(x=_real(row[2]), y=_real(row[3]), w=_real(row[4]), h=_real(row[5])),
+            score=_real(row[6]),
+            text=_text(row[7]) if len(row) > 7 else None,
         )
-        for row in json.loads(text)
+        for row in _rows(text)
     )
+
+
+def _rows(text: str) -> list[list[object]]:
+    rows = json.loads(text)
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        raise TypeError("not a list of lists")
+    return rows
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    value.encode()  # JSON can spell half a surrogate pair, which nobody could write out again
+    return value
+
+
+def _real(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
 
 
 def _dump_stages(stages: Sequence[Stage]) -> str:
@@ -299,11 +337,11 @@ def _load_stages(text: str | None) -> tuple[Stage, ...]:
         return ()
     return tuple(
         Stage(
-            function=str(row[0]),
-            replica=str(row[1]),
-            received=float(row[2]),
-            started=float(row[3]),
-            finished=float(row[4]),
+            function=_text(row[0]),
+            replica=_text(row[1]),
+            received=_real(row[2]),
+            started=_real(row[3]),
+            finished=_real(row[4]),
         )
-        for row in json.loads(text)
+        for row in _rows(text)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from dataflow.errors import RecordError
 from dataflow.functions.base import Box, Detection
@@ -14,8 +14,22 @@ from dataflow.messages import FrameId, Part, Stage, WorkItem
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+def _writable(text: str) -> str:
+    text.encode()  # half a surrogate pair is no text; UnicodeEncodeError is a ValueError
+    return text
+
+
+Text = Annotated[str, AfterValidator(_writable)]
+"""What a plugin says; it can be written as UTF-8."""
+
+
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,  # JSON has no word for them
+    )
 
 
 class ResultBox(_Model):
@@ -34,9 +48,9 @@ class ResultBox(_Model):
 class Found(_Model):
     """A vehicle, or another thing that a function of the user's own finds."""
 
-    kind: str
+    kind: Text
     """``vehicle``, or the plugin's own word."""
-    label: str = ""
+    label: Text = ""
     """Class within the kind."""
     score: Score
     """Confidence."""
@@ -47,7 +61,7 @@ class Found(_Model):
 class Plate(_Model):
     """A number plate."""
 
-    text: str
+    text: Text
     """What it says."""
     confidence: Score
     """Confidence in the text."""
@@ -139,7 +153,18 @@ def build_result(item: WorkItem, finished_at: float) -> Result:
     Args:
         item: with ``carried`` complete.
         finished_at: seconds since the epoch.
+
+    Raises:
+        RecordError: reason ``bad-result``: a function found something that cannot be written, for
+            example a box that is not finite.
     """
+    try:
+        return _build(item, finished_at)
+    except ValidationError as error:
+        raise RecordError("bad-result", str(error)) from error
+
+
+def _build(item: WorkItem, finished_at: float) -> Result:
     vehicles: list[Found] = []
     plates: list[Plate] = []
     others: list[Found] = []

@@ -32,19 +32,20 @@ class End:
     reason: str = ""
 
 
-class _Node:
-    """A part and what it was cut into: number of parts -> index -> part."""
+class PartTree:
+    """The ends of a frame: a part, and what it was cut into (number of parts -> index -> part)."""
 
     __slots__ = ("cuts", "end")
 
     def __init__(self) -> None:
         self.end: End | None = None
-        self.cuts: dict[int, dict[int, _Node]] = {}
+        self.cuts: dict[int, dict[int, PartTree]] = {}
 
-    def at(self, part: Part) -> _Node:
+    def at(self, part: Part) -> PartTree:
+        """The place of a part, made if need be."""
         node = self
         for index, count in part.path:
-            node = node.cuts.setdefault(count, {}).setdefault(index, _Node())
+            node = node.cuts.setdefault(count, {}).setdefault(index, PartTree())
         return node
 
     def result(self) -> End | None:
@@ -68,7 +69,7 @@ class _Stream:
     produced: int = 0
     reported: bool = False
     closed: bool = False
-    open: dict[int, _Node] = field(default_factory=dict)
+    open: dict[int, PartTree] = field(default_factory=dict)
     ended: dict[int, End] = field(default_factory=dict)
     duplicates: int = 0
 
@@ -176,7 +177,7 @@ class Ledger:
         if known is not None and known.outcome is Outcome.PROCESSED:
             stream.duplicates += 1  # nothing beats processed: its tree is not kept
             return
-        tree = stream.open.setdefault(sequence, _Node())
+        tree = stream.open.setdefault(sequence, PartTree())
         node = tree.at(part)
         if known is not None or node.end is not None:
             stream.duplicates += 1

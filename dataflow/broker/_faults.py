@@ -13,8 +13,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
     (
         r"No space left on device|Disk quota exceeded|File too large",
         "the disk of its data folder is full",
-        "free space there, or choose another folder (--data-dir); nothing that was acknowledged "
-        "is lost, start the broker again afterwards",
+        "free space there and start it again, or choose another folder (--data-dir)",
     ),
     (
         r"Address already in use|BindException|Socket server failed to bind",
@@ -27,8 +26,10 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "stop that one first, or choose another folder (--data-dir)",
     ),
     (
-        r"OutOfMemoryError|Could not reserve enough space|Invalid maximum heap size"
-        r"|Too small maximum heap|insufficient memory",
+        (
+            r"OutOfMemoryError|Could not reserve enough space|Invalid maximum heap size"
+            r"|Too small maximum heap|insufficient memory"
+        ),
         "its Java heap is too small, too large or malformed",
         "give another one (--heap, for example 512m or 2g)",
     ),
@@ -48,8 +49,10 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "correct the extra properties",
     ),
     (
-        r"Could not find or load main class|NoClassDefFoundError|ClassNotFoundException"
-        r"|zip file|Invalid or corrupt jarfile",
+        (
+            r"Could not find or load main class|NoClassDefFoundError|ClassNotFoundException"
+            r"|zip file|Invalid or corrupt jarfile"
+        ),
         "a jar of Kafka is missing or damaged",
         "delete the cached jars and start again: they are downloaded once more",
     ),
@@ -75,6 +78,14 @@ def relevant(lines: Sequence[str], limit: int = LOG_LINES_SHOWN) -> list[str]:
     noise = re.compile(r"^\s*at |WARNING: ")
     picked = [line for line in lines if telling.search(line) and not noise.search(line)]
     return [line.rstrip()[:300] for line in (picked or list(lines))[-limit:]]
+
+
+def since_last_start(lines: Sequence[str]) -> list[str]:
+    """Return the lines from the last start of a broker on, all of them if it shows none."""
+    for number in range(len(lines) - 1, -1, -1):
+        if "Log4jController` MBean" in lines[number]:  # the first thing every Kafka logs
+            return list(lines[number:])
+    return list(lines)
 
 
 def explain(what: str, lines: Sequence[str], log_file: object) -> EmbeddedBrokerError:

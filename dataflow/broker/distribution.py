@@ -185,7 +185,7 @@ def _download(version: str, cache: Path, report: ReportProgress) -> list[Path]:
     return jars
 
 
-def _resolve(context: Any, version: str) -> list[Any]:  # noqa: ANN401 - jgo is untyped
+def _resolve(context: Any, version: str) -> list[Any]:
     """Return jgo's artifacts of the run-time class path."""
     from jgo.parse import Coordinate  # noqa: PLC0415 - optional package
 
@@ -203,7 +203,7 @@ def _resolve(context: Any, version: str) -> list[Any]:  # noqa: ANN401 - jgo is 
     return [*artifacts, component.artifact()]
 
 
-def _atomic_resolver(staging: Path) -> Any:  # noqa: ANN401 - jgo is untyped
+def _atomic_resolver(staging: Path) -> Any:
     """Return jgo's resolver, made safe against interruption.
 
     jgo writes a download straight to its place in the repository and takes any file there for
@@ -211,10 +211,10 @@ def _atomic_resolver(staging: Path) -> Any:  # noqa: ANN401 - jgo is untyped
     """
     from jgo.maven import PythonResolver  # noqa: PLC0415 - optional package
 
-    class AtomicResolver(PythonResolver):  # type: ignore[misc] # jgo is untyped
+    class AtomicResolver(PythonResolver):
         """Downloads to a staging folder first."""
 
-        def download(self, artifact: Any) -> Path | None:  # noqa: ANN401 - jgo is untyped
+        def download(self, artifact: Any) -> Path | None:
             """Download `artifact` completely, or not at all."""
             aside = copy.copy(artifact.context)
             aside.repo_cache = staging

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from dataflow.broker.prepare import (
     format_storage,
     write_configuration,
 )
-from dataflow.broker.process import BrokerProcess, start_time
+from dataflow.broker.process import BrokerProcess, is_process, start_time
 from dataflow.broker.ready import free_ports, port_is_free, wait_until_ready
 from dataflow.broker.settings import BrokerSettings
 from dataflow.errors import EmbeddedBrokerError
@@ -35,6 +36,9 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 
 _LOG_TAIL_LINES = 400
+
+_STOPPED_BY_SIGNAL = (128 + signal.SIGTERM, 128 + signal.SIGINT)
+"""Exit codes of a Java process that was asked to stop, and did so cleanly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,31 +82,36 @@ class BrokerState:
 
     def alive(self) -> bool:
         """Tell whether the very process still runs."""
-        now = start_time(self.pid)
-        return now is not None and abs(now - self.started_at) < 2.0
+        return is_process(self.pid, self.started_at)
 
 
-def log_tail(settings: BrokerSettings, lines: int = _LOG_TAIL_LINES) -> list[str]:
-    """Return the last lines of the broker's log, then of what its Java process printed."""
+def log_tail(settings: BrokerSettings, *, offset: int = 0) -> list[str]:
+    """Return the last lines of the broker's log, then of what its Java process printed.
+
+    Args:
+        settings: names the files.
+        offset: byte of the log to begin at, unless the log has been rolled since.
+    """
     tail: list[str] = []
-    for file in (settings.log_file, settings.console_file):
+    for file, begin in ((settings.log_file, offset), (settings.console_file, 0)):
         try:
-            with file.open(encoding="utf-8", errors="replace") as text:
-                tail += [line.rstrip("\n") for line in deque(text, maxlen=lines)]
+            with file.open("rb") as log:
+                log.seek(begin if begin <= file.stat().st_size else 0)
+                lines = deque(log, maxlen=_LOG_TAIL_LINES)
         except OSError:
             continue
+        tail += [line.decode("utf-8", errors="replace").rstrip("\r\n") for line in lines]
     return tail
 
 
 class EmbeddedBroker:
-    """A broker that this process starts, and that ends with it unless it is detached.
+    """A broker that this process starts, and that ends with it unless `detach` is called.
 
     Use it as a context manager, or call `start` and `stop`. It may be started again after `stop`
     or `kill`: on the same data folder it keeps its records and its port.
 
     Args:
         settings: how it runs.
-        detached: leave it running when this process ends; `stop` still works until then.
         cache_dir: where Kafka's jars are kept; `dataflow.broker.paths.cache_home` if None.
         report: is told of downloads and other preparations, which take time once.
         java: returns the Java runtime to use.
@@ -112,13 +121,11 @@ class EmbeddedBroker:
         self,
         settings: BrokerSettings,
         *,
-        detached: bool = False,
         cache_dir: Path | None = None,
         report: ReportProgress = silent,
         java: Callable[[], JavaRuntime] = find_java,
     ) -> None:
         self.settings = settings
-        self._detached = detached
         self._cache = cache_home() if cache_dir is None else cache_dir
         self._report = report
         self._find_java = java
@@ -152,10 +159,11 @@ class EmbeddedBroker:
         return self._process is not None and self._process.exit_code() is None
 
     def failure(self) -> EmbeddedBrokerError | None:
-        """Return why it ended by itself, with the remedy; None if it runs or was stopped."""
-        if self._process is None or self._process.exit_code() is None:
+        """Return why it ended by itself, with the remedy; None if it runs or was told to stop."""
+        code = None if self._process is None else self._process.exit_code()
+        if code in (None, *_STOPPED_BY_SIGNAL):
             return None
-        what = f"the broker ended by itself with exit code {self._process.exit_code()}"
+        what = f"the broker ended by itself with exit code {code}"
         return explain(what, self._new_log_lines(), self.settings.log_file)
 
     def start(self, timeout: float = START_TIMEOUT_S) -> None:
@@ -190,39 +198,53 @@ class EmbeddedBroker:
                     broker_command(java, distribution, settings),
                     console=settings.console_file,
                     inherit=[lock.fileno()],  # held until the Java process ends
-                    guarded=not self._detached,
                 )
             except OSError as error:
                 raise self._not_writable(error) from error
         try:
-            ready = wait_until_ready(
-                settings.host,
-                port,
-                bootstrap_servers=settings.bootstrap_servers(port),
-                cluster_id=cluster_id,
-                deadline=time.monotonic() + timeout,
-                alive=lambda: process.exit_code() is None,
-            )
-            if not ready:
-                raise self._did_not_start(process, port, timeout)
-            self._state = BrokerState(
-                data_dir=str(settings.data_dir.absolute()),
-                bootstrap_servers=settings.bootstrap_servers(port),
-                port=port,
-                version=settings.version,
-                pid=process.pid,
-                started_at=start_time(process.pid) or time.time(),
-                java=java.version,
-                heap=settings.heap,
-            )
-            self._state.write(settings.data_dir / "state.json")
-        except OSError as error:
-            process.kill()
-            raise self._not_writable(error) from error
+            self._await(process, port, cluster_id, timeout)
+            self._state = self._record_state(process, port, java)
         except BaseException:
             process.kill()
             raise
         self._process = process
+
+    def _await(self, process: BrokerProcess, port: int, cluster_id: str, timeout: float) -> None:
+        """Return when the broker answers; raise EmbeddedBrokerError if it does not."""
+        ready = wait_until_ready(
+            self.settings.host,
+            port,
+            bootstrap_servers=self.settings.bootstrap_servers(port),
+            cluster_id=cluster_id,
+            deadline=time.monotonic() + timeout,
+            alive=lambda: process.exit_code() is None,
+        )
+        if ready:
+            return
+        code = process.exit_code()
+        if code is None:
+            what = f"the broker did not answer at port {port} within {timeout:g} s"
+        else:
+            what = f"the broker died while starting (exit code {code})"
+        raise explain(what, self._new_log_lines(), self.settings.log_file)
+
+    def _record_state(self, process: BrokerProcess, port: int, java: JavaRuntime) -> BrokerState:
+        settings = self.settings
+        state = BrokerState(
+            data_dir=str(settings.data_dir.absolute()),
+            bootstrap_servers=settings.bootstrap_servers(port),
+            port=port,
+            version=settings.version,
+            pid=process.pid,
+            started_at=start_time(process.pid) or time.time(),
+            java=java.version,
+            heap=settings.heap,
+        )
+        try:
+            state.write(settings.data_dir / "state.json")
+        except OSError as error:
+            raise self._not_writable(error) from error
+        return state
 
     def stop(self, timeout: float = STOP_TIMEOUT_S) -> None:
         """Stop it cleanly; kill it if it has not ended after `timeout` seconds.
@@ -239,11 +261,11 @@ class EmbeddedBroker:
         if process is not None:
             process.kill()
 
-    def release(self) -> None:
-        """Let go of a detached broker: it goes on, and this object does not own it any more."""
+    def detach(self) -> None:
+        """Let go of the broker: it goes on by itself, even when this process ends."""
         process, self._process = self._process, None
         if process is not None:
-            process.release()
+            process.detach()
 
     def wait(self) -> int:
         """Wait until it ends by itself; return its exit code."""
@@ -313,20 +335,9 @@ class EmbeddedBroker:
             "make it writable and leave it space, or choose another one (--data-dir)",
         )
 
-    def _did_not_start(
-        self, process: BrokerProcess, port: int, timeout: float
-    ) -> EmbeddedBrokerError:
-        code = process.exit_code()
-        if code is None:
-            process.kill()
-            what = f"the broker did not answer at port {port} within {timeout:g} s"
-        else:
-            what = f"the broker died while starting (exit code {code})"
-        return explain(what, self._new_log_lines(), self.settings.log_file)
-
     def _new_log_lines(self) -> list[str]:
         """Return what was logged since the last start."""
-        return log_tail(self.settings)
+        return log_tail(self.settings, offset=self._log_start)
 
 
 def _size(file: Path) -> int:

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from dataflow.broker._faults import explain, fault
@@ -85,13 +86,12 @@ def broker_command(
     record_archive: Path | None = None,
 ) -> list[str]:
     """Return the command line that runs the broker whose configuration lies in its data folder."""
-    archive = distribution.folder / archive_name(java)
     return [
         str(java.executable),
         *jvm_options(
             java,
             heap=settings.heap,
-            archive=archive if archive.exists() else None,
+            archive=_usable_archive(distribution, java),
             record_archive=record_archive,
         ),
         f"-Dlog4j2.configurationFile={settings.data_dir / 'log4j2.properties'}",
@@ -188,20 +188,38 @@ def ensure_archive(
     is not an error if that fails: brokers start without an archive too.
     """
     archive = distribution.folder / archive_name(java)
-    # An empty file marks a failed attempt, which is not repeated at every start.
     if archive.exists():
-        return archive.stat().st_size > 0
+        return _usable_archive(distribution, java) is not None
     ensure_template(distribution, java)
     with cache_lock(distribution.folder):
+        # An empty file marks a failed attempt, which is not repeated at every start.
         if not archive.exists():
             report(Progress(message="preparing fast starts (once for this Java and Kafka)"))
-            with tempfile.TemporaryDirectory(dir=distribution.folder) as scratch:
-                recorded = Path(scratch) / archive.name
-                if _record(distribution, java, Path(scratch), recorded, environ):
-                    recorded.replace(archive)
-                else:
-                    archive.touch()
-    return archive.stat().st_size > 0
+            with suppress(OSError):
+                _record_into(archive, distribution, java, environ)
+    return _usable_archive(distribution, java) is not None
+
+
+def _usable_archive(distribution: Distribution, java: JavaRuntime) -> Path | None:
+    archive = distribution.folder / archive_name(java)
+    try:
+        return archive if archive.stat().st_size > 0 else None
+    except OSError:
+        return None
+
+
+def _record_into(
+    archive: Path,
+    distribution: Distribution,
+    java: JavaRuntime,
+    environ: dict[str, str] | None,
+) -> None:
+    with tempfile.TemporaryDirectory(dir=distribution.folder) as scratch:
+        recorded = Path(scratch) / archive.name
+        if _record(distribution, java, Path(scratch), recorded, environ):
+            recorded.replace(archive)
+        else:
+            archive.touch()
 
 
 def _record(

@@ -8,9 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
 PORTS = range(20000, 30000)
 """Where free ports are looked for: below the range that Linux gives to outgoing connections.
 
@@ -66,6 +63,10 @@ def reported_cluster(bootstrap_servers: str, timeout: float) -> tuple[str, int] 
 
     Internal topics, whose names begin with two underscores, are not counted.
     """
+    # Imported here: `videojam --help` is not to wait for it.
+    from confluent_kafka import KafkaException  # noqa: PLC0415
+    from confluent_kafka.admin import AdminClient  # noqa: PLC0415
+
     admin = AdminClient(
         {
             "bootstrap.servers": bootstrap_servers,

@@ -18,6 +18,8 @@ DEFAULT_PORT = 9092
 MESSAGE_MAX_BYTES = 12 * 1024 * 1024
 """Largest record batch: a frame of 10 MB with its headers and the batch around it."""
 
+_REQUEST_MAX_BYTES = 32 * 1024 * 1024
+
 NODE_ID = 1
 
 LISTENER = "CLIENTS"
@@ -92,6 +94,7 @@ def server_properties(settings: BrokerSettings, *, port: int, controller_port: i
     """
     controller = f"127.0.0.1:{controller_port}"
     advertised = settings.bootstrap_servers(port)
+    request_max_bytes = max(_REQUEST_MAX_BYTES, 2 * settings.message_max_bytes)
     properties = {
         "process.roles": "broker,controller",
         "node.id": str(NODE_ID),
@@ -109,6 +112,10 @@ def server_properties(settings: BrokerSettings, *, port: int, controller_port: i
         "auto.create.topics.enable": "false",
         "message.max.bytes": str(settings.message_max_bytes),
         "replica.fetch.max.bytes": str(settings.message_max_bytes),
+        # Requests wait in the heap: bound what they take, or a few dozen cameras with large frames
+        # fill it. Clients beyond the bound are not read from for a moment.
+        "socket.request.max.bytes": str(request_max_bytes),
+        "queued.max.request.bytes": str(4 * request_max_bytes),
         # One node cannot replicate.
         "offsets.topic.replication.factor": "1",
         "transaction.state.log.replication.factor": "1",
@@ -126,6 +133,7 @@ def server_properties(settings: BrokerSettings, *, port: int, controller_port: i
         "controller.quorum.election.timeout.ms": "200",
         "controller.quorum.election.backoff.max.ms": "200",
         "broker.heartbeat.interval.ms": "500",
+        "broker.session.timeout.ms": "3000",
         # Video fills a disk quickly: enforce retention every 10 s, not every 5 min, and free
         # the space of deleted segments after 5 s, not 60 s.
         "log.retention.check.interval.ms": "10000",

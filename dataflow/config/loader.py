@@ -17,6 +17,9 @@ from dataflow.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
+_SHOWN_OF_SECURITY = ("protocol", "sasl_mechanism")
+"""Keys under cluster.security whose wrong values are shown."""
+
 Lines = dict[tuple[str | int, ...], int]
 """1-based line of each key path."""
 
@@ -56,16 +59,37 @@ def parse_config(
             file=file,
             line=1,
         )
+    expanded = data
     if isinstance(data.get("cluster"), dict):
-        data["cluster"] = _expand(data["cluster"], ("cluster",), environment, file, lines)
+        cluster = _expand(data["cluster"], ("cluster",), environment, file, lines)
+        expanded = {**data, "cluster": cluster}
     try:
-        return Config.model_validate(data)
+        return Config.model_validate(expanded)
     except ValidationError as error:
-        raise _explain(error, data, file, lines) from error
+        # Not "from error": a traceback would print it, and with it parts of secret values.
+        raise _explain(error, data, file, lines) from None
+
+
+def locate(file: Path, key: str) -> int | None:
+    """1-based line of a dotted key path in a topics.yaml that `load_config` has accepted.
+
+    Returns:
+        The line of the key, or of the nearest key above it; None where there is none.
+    """
+    _, lines = _parse_yaml(file.read_text(encoding="utf-8"), file)
+    return _line(tuple(int(part) if part.isdigit() else part for part in key.split(".")), lines)
 
 
 def _parse_yaml(text: str, file: Path | None) -> tuple[Any, Lines]:
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        raise ConfigError(
+            f"not valid YAML: the character {chr(error.character)!r} is not allowed",
+            file=file,
+            line=text.count("\n", 0, error.position) + 1,
+            remedy="remove it, or write it as an escape in double quotes",
+        ) from error
     try:
         node = loader.get_single_node()
         lines: Lines = {}
@@ -81,8 +105,26 @@ def _parse_yaml(text: str, file: Path | None) -> tuple[Any, Lines]:
             line=None if mark is None else mark.line + 1,
             remedy="check indentation, colons and quotes on and above this line",
         ) from error
+    except RecursionError as error:
+        raise ConfigError(
+            "nested too deeply, or an alias that contains itself",
+            file=file,
+            remedy="write the values out, without an alias that leads back to itself",
+        ) from error
     finally:
         loader.dispose()
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which leaks ValueError for a wrong number or date."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(
+                None, None, str(error), node.start_mark
+            ) from error
 
 
 def _collect(node: yaml.Node, path: tuple[str | int, ...], lines: Lines, file: Path | None) -> None:
@@ -149,12 +191,23 @@ def _explain(error: ValidationError, data: Any, file: Path | None, lines: Lines)
     if inside is not None:
         path = tuple(int(p) if p.isdigit() else p for p in inside.group(1).split("."))
         message = message[inside.end() :]
-    value = fault.get("input") if not isinstance(fault.get("input"), dict | list) else None
     if fault["type"] == "extra_forbidden":
-        message, value = "unknown key", None
+        message = "unknown key"
     elif fault["type"] == "missing":
-        message, value = "a required key is missing", None
-    if any("password" in str(part) for part in path):
+        message = "a required key is missing"
+    elif fault["type"] in ("model_type", "dict_type"):
+        message = "must be a mapping of keys to values"
+        remedy = "write {} for all defaults" if fault["input"] is None else remedy
+    elif fault["type"] == "string_pattern_mismatch":
+        message = "is not a name"
+        remedy = "use lower-case letters, digits and, between them, hyphens; at most 63 characters"
+    value = _value_at(path, data) if fault["type"] not in ("extra_forbidden", "missing") else None
+    if "[key]" in fault["loc"]:
+        value = path[-1]
+    if isinstance(value, str) and _VARIABLE.search(value):
+        # As written: what the environment holds may be a secret, and pydantic may quote it.
+        message = message.partition(":")[0]
+    if path[:2] == ("cluster", "security") and path[-1] not in _SHOWN_OF_SECURITY:
         value = None  # a secret is never printed
     if len(faults) > 1:
         more = f"{len(faults) - 1} more fault(s) follow this one"
@@ -167,6 +220,16 @@ def _explain(error: ValidationError, data: Any, file: Path | None, lines: Lines)
         value=value,
         remedy=remedy,
     )
+
+
+def _value_at(path: tuple[str | int, ...], data: Any) -> Any:
+    """The scalar that stands at ``path`` in the file."""
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return None if isinstance(data, dict | list) else data
 
 
 def _real_path(loc: tuple[int | str, ...], data: Any) -> tuple[str | int, ...]:
@@ -203,7 +266,10 @@ def _remedy(kind: str, path: tuple[str | int, ...]) -> str | None:
         return f"known keys here: {', '.join(known)}" if known else "remove it"
     if kind == "missing":
         return f"add {path[-1]!r}"
-    return None
+    if kind == "value_error":
+        return None  # our own validators say what to do
+    meaning = _meaning(path)
+    return None if meaning is None else f"{path[-1]}: {meaning}"
 
 
 def _known_keys(path: tuple[str | int, ...]) -> list[str]:
@@ -214,6 +280,17 @@ def _known_keys(path: tuple[str | int, ...]) -> list[str]:
         if model is None:
             return []
     return sorted(model.model_fields) if _is_model(model) else []
+
+
+def _meaning(path: tuple[str | int, ...]) -> str | None:
+    """What the key at ``path`` stands for, from the model."""
+    model: Any = Config
+    for part in path[:-1]:
+        model = _member(model, part)
+    if not path or not _is_model(model) or str(path[-1]) not in model.model_fields:
+        return None
+    description: str | None = model.model_fields[str(path[-1])].description
+    return description
 
 
 def _is_model(annotation: Any) -> bool:

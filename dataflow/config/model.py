@@ -4,19 +4,43 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from dataflow.config.units import Duration, Size
 
 Name = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"),
-    Field(description="Lower-case letters, digits and hyphens; at most 63 characters."),
 ]
+"""Lower-case letters, digits and, between them, hyphens; at most 63 characters."""
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        # Whoever builds these models without the loader sees no passwords in errors either.
+        hide_input_in_errors=True,
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and info.field_name is not None:
+            expected = cls.model_fields[info.field_name].annotation
+            if expected is not bool:  # pydantic would take true for 1
+                raise ValueError("true and false have no meaning here")
+        return value
 
 
 class SecurityConfig(_Model):

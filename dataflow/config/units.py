@@ -30,7 +30,7 @@ def parse_duration(value: object) -> float:
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
-    Field(ge=0),
+    Field(ge=0, allow_inf_nan=False),
     WithJsonSchema(
         {
             "anyOf": [
@@ -49,7 +49,7 @@ Size = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*([kKMGT]i?)?[bB]?\s*$"},
+                {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*([kKMGT]i?[bB]|[kKMGTbB])?\s*$"},
                 {"type": "integer", "minimum": 0},
             ],
             "description": "Bytes, or a number with a unit: 64MiB, 1GiB, 500kB.",

@@ -73,14 +73,22 @@ class Producer(Protocol):
     def send(self, record: Record, on_delivery: DeliveryCallback | None = None) -> None:
         """Queue a record.
 
+        A record that can never be sent (too large, unknown topic or partition) is refused here, if
+        the client knows it at once, or else by the callback: one of the two, once.
+
         Raises:
             BufferFullError: the local buffer is full; poll and try again.
-            BrokerError: the record can never be sent (too large, unknown topic).
+            RecordTooLargeError: the record is larger than the client or the topic allows.
+            BrokerError: no such topic or partition.
         """
         ...
 
     def poll(self, timeout: float = 0.0) -> int:
-        """Run delivery callbacks that are due, waiting up to ``timeout`` s for the first."""
+        """Run delivery callbacks that are due, waiting up to ``timeout`` s for the first.
+
+        Returns:
+            0 when none ran. Above that it is no count: Kafka's client reports in batches.
+        """
         ...
 
     def flush(self, timeout: float) -> int:

@@ -10,8 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
     Consumer,
     KafkaError,
     KafkaException,
@@ -106,6 +104,8 @@ class KafkaTransport:
                 "queue.buffering.max.kbytes": 128 * 1024,
                 "delivery.timeout.ms": 120_000,
                 "partitioner": "murmur2_random",
+                # From the first mention of a topic: a misspelt name is reported after this long.
+                "topic.metadata.propagation.max.ms": 5_000,
             }
         )
 
@@ -143,6 +143,8 @@ class KafkaTransport:
                 **self._fetching(),
                 # Required by librdkafka; nothing joins or commits under it.
                 "group.id": f"videojam-reader-{uuid.uuid4()}",
+                # Where retention overtakes the reader, it goes on with what is still there.
+                "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
             },
             topics,
@@ -258,19 +260,35 @@ class KafkaGroupConsumer:
     ) -> None:
         self._consumer = Consumer({**settings, "on_commit": _on_commit})
         self._listener = listener
-        self._consumer.subscribe(
-            list(topics),
-            on_assign=self._assigned,
-            on_revoke=self._revoked,
-            on_lost=self._lost,
-        )
+        self._topics = list(topics)
+        self._joined = False
+        self._closed = False
+        self._gone: set[TopicPartition] = set()
 
     def poll(self, max_records: int, timeout: float) -> list[Received]:
         """Records, and rebalances on the way."""
-        return _poll(self._consumer, max_records, timeout, _raise_if_hopeless)
+        self._require_open()
+        if not self._joined:
+            # Not in the constructor: librdkafka joins at once, by itself, and a member that does
+            # not poll yet would hold up every rebalance of the others.
+            self._joined = True
+            self._consumer.subscribe(
+                self._topics,
+                on_assign=self._assigned,
+                on_revoke=self._revoked,
+                on_lost=self._lost,
+            )
+        self._gone.clear()
+        received = _poll(self._consumer, max_records, timeout, _raise_if_hopeless)
+        if self._gone:
+            # A record taken from the queue before the rebalance that came in the same call: its
+            # new owner gets it.
+            received = [record for record in received if record.topic_partition not in self._gone]
+        return received
 
     def commit(self, offsets: Mapping[TopicPartition, int], *, wait: bool) -> None:
         """Record the next offset to read of each partition."""
+        self._require_open()
         if not offsets:
             return
         positions = [ConfluentPartition(tp.topic, tp.partition, at) for tp, at in offsets.items()]
@@ -297,14 +315,21 @@ class KafkaGroupConsumer:
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
+        self._closed = True
+
+    def _require_open(self) -> None:
+        if self._closed:  # confluent-kafka would raise a bare RuntimeError
+            raise BrokerError("this consumer is closed")
 
     def _assigned(self, _: Consumer, partitions: list[ConfluentPartition]) -> None:
         self._listener.on_assigned(_plain(partitions))
 
     def _revoked(self, _: Consumer, partitions: list[ConfluentPartition]) -> None:
+        self._gone.update(_plain(partitions))
         self._listener.on_revoked(_plain(partitions))
 
     def _lost(self, _: Consumer, partitions: list[ConfluentPartition]) -> None:
+        self._gone.update(_plain(partitions))
         self._listener.on_lost(_plain(partitions))
 
 
@@ -319,15 +344,21 @@ class KafkaReader:
         only: Collection[int] | None,
     ) -> None:
         self._consumer = Consumer(dict(settings))
-        self._behind: set[TopicPartition] = set()
-        offset = OFFSET_BEGINNING if start == "earliest" else OFFSET_END
+        self._servers = str(settings["bootstrap.servers"])
+        self._ends: dict[TopicPartition, int] = {}
+        """What the partitions that are still to catch up with must reach."""
         positions = []
         try:
             for topic in topics:
-                for partition in self._partitions(topic, settings["bootstrap.servers"]):
+                for partition in self._partitions(topic):
                     if only is None or partition in only:
-                        self._behind.add(TopicPartition(topic, partition))
-                        positions.append(ConfluentPartition(topic, partition, offset))
+                        # Asked for now: "the end" is where it is when the reader is opened, not
+                        # where the first fetch happens to find it.
+                        low, high = self._offsets(topic, partition)
+                        position = low if start == "earliest" else high
+                        if position < high:
+                            self._ends[TopicPartition(topic, partition)] = high
+                        positions.append(ConfluentPartition(topic, partition, position))
         except BrokerError:
             self._consumer.close()
             raise
@@ -335,11 +366,17 @@ class KafkaReader:
 
     def poll(self, max_records: int, timeout: float) -> list[Received]:
         """Records, as they come."""
-        return _poll(self._consumer, max_records, timeout, self._note)
+        received = _poll(self._consumer, max_records, timeout, self._note)
+        if self._ends:
+            for record in received:
+                partition = record.topic_partition
+                if record.offset + 1 >= self._ends.get(partition, record.offset + 2):
+                    del self._ends[partition]
+        return received
 
     def caught_up(self) -> bool:
-        """Whether the end of each partition has been seen once."""
-        return not self._behind
+        """Whether each partition has reached the end that it had, or its present end."""
+        return not self._ends
 
     def close(self) -> None:
         """Release the connection."""
@@ -348,18 +385,30 @@ class KafkaReader:
     def _note(self, message: Message) -> None:
         error = message.error()
         if error is not None and error.code() == KafkaError._PARTITION_EOF:
-            self._behind.discard(TopicPartition(message.topic() or "", message.partition() or 0))
+            # The last records before the end may have been compacted away.
+            self._ends.pop(TopicPartition(message.topic() or "", message.partition() or 0), None)
             return
         _raise_if_hopeless(message)
 
-    def _partitions(self, topic: str, servers: str) -> list[int]:
+    def _partitions(self, topic: str) -> list[int]:
         try:
             metadata = self._consumer.list_topics(topic, _METADATA_SECONDS).topics[topic]
         except KafkaException as error:
-            raise describe_error(error.args[0], servers) from error
+            raise describe_error(error.args[0], self._servers) from error
         if metadata.error is not None:
             raise _broker_error(metadata.error, f"topic {topic}")
         return sorted(metadata.partitions)
+
+    def _offsets(self, topic: str, partition: int) -> tuple[int, int]:
+        try:
+            offsets = self._consumer.get_watermark_offsets(
+                ConfluentPartition(topic, partition), _METADATA_SECONDS
+            )
+        except KafkaException as error:
+            raise describe_error(error.args[0], self._servers) from error
+        if offsets is None:
+            raise BrokerError(f"{topic}[{partition}]: no answer from {self._servers}")
+        return offsets
 
 
 def security_settings(security: SecurityConfig) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ConfluentPartition
 from confluent_kafka.admin import (
     AdminClient,
@@ -29,13 +29,22 @@ _SECONDS = 15.0
 _TOPIC_CONFIG_SOURCE = 1
 """ConfigSource.DYNAMIC_TOPIC_CONFIG: somebody set the value on the topic itself."""
 
+_COORDINATOR_BUSY = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
+"""The group's coordinator is starting or moving, as on a fresh cluster: it answers soon."""
+
 
 class KafkaAdmin:
     """See `dataflow.transport.base.Admin`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._servers = str(settings["bootstrap.servers"])
+        self._settings = dict(settings)
         self._client = AdminClient(dict(settings))
+        self._groups: dict[str, Consumer] = {}
 
     def check(self, timeout: float) -> None:
         """Ask for the cluster's metadata.
@@ -137,26 +146,58 @@ class KafkaAdmin:
         partitions = [ConfluentPartition(topic, p) for p in metadata.partitions]
         ends = self._offsets(partitions, OffsetSpec.latest())
         begins = self._offsets(partitions, OffsetSpec.earliest())
-        request = ConsumerGroupTopicPartitions(group, partitions)
-        answer = self._client.list_consumer_group_offsets([request], request_timeout=_SECONDS)
-        committed = self._result(answer[group], f"offsets of {group}")
-        at = {p.partition: p.offset for p in committed.topic_partitions}
+        at = self._committed(group, partitions)
         # A group that has committed nothing yet starts at the beginning.
         return {
             number: end - max(at.get(number, -1), begins[number]) for number, end in ends.items()
         }
 
     def close(self) -> None:
-        """confluent-kafka releases the client when it is collected."""
+        """Release the connections; confluent-kafka releases the client when it is collected."""
+        for consumer in self._groups.values():
+            consumer.close()
+        self._groups.clear()
+
+    def _committed(self, group: str, partitions: list[ConfluentPartition]) -> dict[int, int]:
+        """Next offset of each partition; negative where the group has committed none.
+
+        A consumer asks, without joining the group. AdminClient.list_consumer_group_offsets would
+        crash the process when the coordinator is not ready (librdkafka's OffsetFetch handler then
+        asks for the coordinator through the consumer group that an admin client does not have).
+        """
+        consumer = self._groups.get(group)
+        if consumer is None:
+            consumer = self._groups[group] = Consumer({**self._settings, "group.id": group})
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            try:
+                found = consumer.committed(partitions, timeout=_SECONDS)
+                break
+            except KafkaException as error:
+                fault = error.args[0]
+                if fault.code() not in _COORDINATOR_BUSY or time.monotonic() > deadline:
+                    raise describe_error(fault, self._servers) from error
+                time.sleep(0.1)
+        for partition in found:
+            if partition.error is not None:
+                raise BrokerError(f"offsets of {group}: {partition.error.str()}")
+        return {partition.partition: partition.offset for partition in found}
 
     def _offsets(self, partitions: list[ConfluentPartition], which: OffsetSpec) -> dict[int, int]:
-        answers = self._client.list_offsets(
-            dict.fromkeys(partitions, which), request_timeout=_SECONDS
-        )
-        return {
-            partition.partition: self._result(answer, f"offsets of {partition.topic}").offset
-            for partition, answer in answers.items()
-        }
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            answers = self._client.list_offsets(
+                dict.fromkeys(partitions, which), request_timeout=_SECONDS
+            )
+            # For a moment after its creation, a topic's leaders know less than the metadata.
+            if time.monotonic() > deadline or not any(map(_has_moved, answers.values())):
+                return {
+                    partition.partition: self._result(
+                        answer, f"offsets of {partition.topic}"
+                    ).offset
+                    for partition, answer in answers.items()
+                }
+            time.sleep(0.05)
 
     def _wait(self, topic: str, partitions: int) -> None:
         deadline = time.monotonic() + _SECONDS
@@ -181,6 +222,17 @@ class KafkaAdmin:
             raise BrokerError(f"{what}: {fault.str()}") from error
         except TimeoutError as error:
             raise BrokerError(f"{what}: no answer from {self._servers}") from error
+
+
+def _has_moved(answer: Future[Any]) -> bool:
+    try:
+        error = answer.exception(timeout=_SECONDS + 5)
+    except TimeoutError:
+        return False
+    return isinstance(error, KafkaException) and error.args[0].code() in (
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+    )
 
 
 def describe_error(error: KafkaError, servers: str) -> BrokerError:

@@ -26,10 +26,10 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import typer
@@ -261,7 +261,7 @@ def _faust(transport: KafkaTransport, config: Config, frames: int) -> float:
     finished = asyncio.Event()
 
     @app.agent(source)
-    async def forward(stream: faust.Stream[bytes]) -> None:
+    async def forward(stream: Any) -> None:
         seen = 0
         pending = []
         async for event in stream.events():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import pytest
 
@@ -22,18 +22,25 @@ _SESSION_SECONDS = 3.0
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.broker)])
 def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    with _open(request, poll_seconds=300.0) as transport:
+        yield transport
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.broker)])
+def impatient(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    """One that removes a member as soon as it has not polled for a session's length."""
+    with _open(request, poll_seconds=_SESSION_SECONDS) as transport:
+        yield transport
+
+
+def _open(request: pytest.FixtureRequest, *, poll_seconds: float) -> Transport:
     if request.param == "memory":
-        with MemoryTransport(
-            session_timeout=_SESSION_SECONDS, max_poll_interval=_SESSION_SECONDS
-        ) as memory:
-            yield memory
-        return
-    broker = request.getfixturevalue("kafka")
-    with KafkaTransport(
-        bootstrap_servers=broker.bootstrap_servers,
+        return MemoryTransport(session_timeout=_SESSION_SECONDS, max_poll_interval=poll_seconds)
+    return KafkaTransport(
+        bootstrap_servers=request.getfixturevalue("kafka").bootstrap_servers,
         session_timeout=_SESSION_SECONDS,
-    ) as real:
-        yield real
+        extra={"max.poll.interval.ms": int(poll_seconds * 1000)},
+    )
 
 
 @pytest.fixture
@@ -111,11 +118,8 @@ class TestProducer:
                 lambda error, number=number: calls.append(-1 if error else number),  # type: ignore[misc] # mypy does not infer lambdas with defaults
             )
             assert calls == []
-        served = 0
-        while len(calls) < 50:
-            served += kit.producer.poll(1.0)
+        until(lambda: len(calls) == 50, lambda: kit.producer.poll(1.0))
         assert calls == list(range(50))
-        assert served == 50
         assert kit.producer.flush(5.0) == 0
         assert kit.producer.poll(0.0) == 0
         assert len(calls) == 50
@@ -306,6 +310,12 @@ class TestGroup:
         consumer.resume([TopicPartition(topic, 0)])
         assert values(poll_until(consumer, received, 30)) == sent
 
+    def test_a_member_that_does_not_poll_yet_holds_nobody_up(self, kit: Kit) -> None:
+        topic, group, listener = kit.topic(4), kit.name(), Recorder()
+        consumer, idle = kit.member(group, topic, listener), kit.member(group, topic, Recorder())
+        until(lambda: len(listener.owned) == 4, drain(consumer, []))
+        idle.close()
+
     def test_a_closed_member_cannot_commit_and_closes_once(self, kit: Kit) -> None:
         topic, listener = kit.topic(), Recorder()
         consumer = kit.member(kit.name(), topic, listener)
@@ -324,12 +334,33 @@ class TestGroup:
             until(lambda: False, lambda: consumer.poll(1, 0.5))
 
 
+class TestLostPartitions:
+    def test_a_member_that_stopped_polling_is_told_and_its_commits_are_refused(
+        self, impatient: Transport
+    ) -> None:
+        kit = Kit(impatient)
+        topic, group = kit.topic(), kit.name()
+        sent = kit.fill(topic, 1, 3)
+        a, b = Recorder("a"), Recorder("b")
+        first, second = kit.member(group, topic, a), kit.member(group, topic, b)
+        poll_until(first, [], 3)
+        assert values(poll_until(second, [], 3)) == sent
+        with pytest.raises(BrokerError):
+            first.commit({TopicPartition(topic, 0): 3}, wait=True)
+        first.commit({TopicPartition(topic, 0): 3}, wait=False)
+        until(lambda: a.events("lost"), drain(first, []), drain(second, []))
+        assert a.events("lost") == [{TopicPartition(topic, 0)}]
+        assert a.events("revoked") == []
+        assert kit.admin.lag(group, topic) == {0: 3}
+        kit.close()
+
+
 class _CommitsOnRevoke(Recorder):
     committed = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.commit = lambda: None
+        self.commit: Callable[[], None] = lambda: None
 
     def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
         self.commit()

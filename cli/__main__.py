@@ -1,0 +1,5 @@
+"""`python -m cli` is `videojam`."""
+
+from cli.main import main
+
+main()

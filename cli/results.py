@@ -1,0 +1,219 @@
+"""`videojam results`: follow what pipelines find."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.common import (
+    DEFAULT_CONFIG,
+    BootstrapOption,
+    ConfigOption,
+    effective_config,
+    open_transport,
+    stderr,
+    stdout,
+    with_examples,
+)
+from dataflow.errors import ConfigError, ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dataflow.config import Config
+    from dataflow.results import Result
+    from dataflow.viewing import JoinedFrame, ResultWatch
+
+
+class Form(StrEnum):
+    """How results are shown."""
+
+    TABLE = "table"
+    JSON = "json"
+    PICTURES = "pictures"
+    VIDEO = "video"
+
+
+class Start(StrEnum):
+    """Where reading begins."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+def results(
+    pipelines: Annotated[
+        list[str] | None, typer.Argument(metavar="[PIPELINE]...", help="Default: all.")
+    ] = None,
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    bootstrap_servers: BootstrapOption = None,
+    form: Annotated[
+        Form, typer.Option("--as", help="A line or a JSON line a result; pictures; a video.")
+    ] = Form.TABLE,
+    start: Annotated[
+        Start, typer.Option("--from", help="Everything that Kafka holds, or only what comes.")
+    ] = Start.LATEST,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Go on at the end, or stop there.")
+    ] = True,
+    camera: Annotated[
+        list[str] | None, typer.Option(help="Only this camera; may be repeated.")
+    ] = None,
+    plates_only: Annotated[bool, typer.Option("--plates", help="Only with a plate.")] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", metavar="N", help="Stop after N.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for pictures and videos; created if need be.")
+    ] = Path("out"),
+    fps: Annotated[float, typer.Option(help="Frame rate of videos.")] = 10.0,
+) -> None:
+    """Follow results."""
+    from dataflow.viewing import ResultWatch  # noqa: PLC0415 - slow imports, kept from --help
+
+    settings = effective_config(config, bootstrap_servers)
+    chosen = _known(pipelines or [], settings, config)
+    wanted = set(camera or ())
+    drawn = form in (Form.PICTURES, Form.VIDEO)
+    with open_transport(settings) as transport:
+        transport.check()
+        watch = ResultWatch(
+            settings, transport, pipelines=chosen, start=start.value, pictures=drawn
+        )
+        try:
+            if drawn:
+                frames = (
+                    frame
+                    for frame in _frames(watch, follow=follow)
+                    if (not wanted or frame.frame.camera in wanted)
+                    and (frame.plates or not plates_only)
+                )
+                _draw(frames, form, out, limit, fps)
+            else:
+                parts = (
+                    result
+                    for result in _results(watch, follow=follow)
+                    if (not wanted or result.camera in wanted)
+                    and (result.plates or not plates_only)
+                )
+                _print(parts, form, limit)
+        finally:
+            watch.close()
+
+
+results.__doc__ = with_examples(
+    "Follow what pipelines find: vehicles and plates, frame by frame.",
+    "videojam results                                   a line a result, as they come",
+    "videojam results fixed --plates                    only plates, of one pipeline",
+    "videojam results --as json --from earliest --no-follow > results.jsonl",
+    "videojam results --as pictures --out found -n 100  annotated frames",
+    "videojam results --as video --camera gate-1        one video a camera, until Ctrl-C",
+)
+
+
+def _known(pipelines: list[str], config: Config, file: Path) -> list[str]:
+    for name in pipelines:
+        if name not in config.pipelines:
+            raise ConfigError(
+                f"no pipeline {name!r} is declared",
+                file=file,
+                key="pipelines",
+                remedy=f"declared: {', '.join(config.pipelines)}",
+            )
+    return pipelines
+
+
+def _results(watch: ResultWatch, *, follow: bool) -> Iterator[Result]:
+    while True:
+        found = watch.results()
+        yield from found
+        if not found and not follow and watch.caught_up():
+            return
+
+
+def _frames(watch: ResultWatch, *, follow: bool) -> Iterator[JoinedFrame]:
+    while True:
+        found = list(watch.frames())
+        yield from found
+        if not found and not follow and watch.caught_up():
+            yield from watch.rest()
+            return
+
+
+def _print(results_: Iterator[Result], form: Form, limit: int | None) -> None:
+    console = stdout()
+    if form is Form.TABLE:
+        console.print(
+            _line("captured", "camera", "frame", "part", "response", "found"), style="bold"
+        )
+    for count, result in enumerate(results_, start=1):
+        if form is Form.JSON:
+            console.file.write(result.to_json().decode() + "\n")
+            console.file.flush()
+        else:
+            found = [f"{v.label or v.kind} {v.score:.2f}" for v in result.vehicles]
+            found += [f"plate {p.text} {p.confidence:.2f}" for p in result.plates]
+            console.print(
+                _line(
+                    f"{result.captured_at.astimezone():%H:%M:%S.%f}"[:-3],
+                    result.camera,
+                    str(result.sequence),
+                    result.part,
+                    f"{result.response_seconds * 1000:.0f} ms",
+                    ", ".join(found) or "-",
+                ),
+                markup=False,
+            )
+        if count == limit:
+            return
+
+
+def _line(*cells: str) -> str:
+    widths = (12, 16, 7, 9, 9)
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, (*widths, 0), strict=True))
+
+
+def _draw(
+    frames: Iterator[JoinedFrame], form: Form, out: Path, limit: int | None, fps: float
+) -> None:
+    import cv2  # noqa: PLC0415 - slow imports, kept from --help
+
+    from dataflow.viewing import annotate  # noqa: PLC0415
+
+    out.mkdir(parents=True, exist_ok=True)
+    writers: dict[str, cv2.VideoWriter] = {}
+    count = missing = 0
+    shown = time.monotonic()
+    try:
+        for frame in frames:
+            try:
+                image = annotate(frame)
+            except ImageError:
+                missing += 1  # Kafka no longer holds the picture
+                continue
+            name = f"{frame.pipeline}-{frame.frame.camera}"
+            if form is Form.PICTURES:
+                file = out / f"{name}-{frame.frame.stream}-{frame.frame.sequence:06d}.jpg"
+                cv2.imwrite(str(file), image)
+            else:
+                if name not in writers:
+                    size = (image.shape[1], image.shape[0])
+                    code = cv2.VideoWriter.fourcc(*"mp4v")
+                    writers[name] = cv2.VideoWriter(str(out / f"{name}.mp4"), code, fps, size)
+                writers[name].write(image)
+            count += 1
+            if time.monotonic() - shown > 1:
+                stderr().print(f"{count} frames drawn into {out}", markup=False, end="\r")
+                shown = time.monotonic()
+            if count == limit:
+                break
+    finally:
+        for writer in writers.values():
+            writer.release()
+        note = f"; {missing} frames are no longer in Kafka" if missing else ""
+        stderr().print(f"{count} frames drawn into {out}{note}", markup=False)

@@ -1,0 +1,245 @@
+"""`videojam up`: everything that topics.yaml declares, on this machine."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.common import (
+    DEFAULT_CONFIG,
+    BootstrapOption,
+    ConfigOption,
+    effective_config,
+    open_transport,
+    print_error,
+    stderr,
+    stdout,
+    with_examples,
+)
+from cli.validate import check_functions
+from cli.worker import LogLevelOption
+from dataflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from agents.supervisor import Worker
+    from dataflow.broker import EmbeddedBroker
+    from dataflow.config import Config
+
+_TICK_SECONDS = 0.25
+
+
+def up(
+    functions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FUNCTION[=REPLICAS]]...", help="Only these; default: all."),
+    ] = None,
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    bootstrap_servers: BootstrapOption = None,
+    broker: Annotated[
+        bool,
+        typer.Option(
+            "--broker", help="Also run a Kafka broker here, on the port that topics.yaml names."
+        ),
+    ] = False,
+    duration: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Stop after so long.")
+    ] = None,
+    log_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the workers' logs; default: the user's data.")
+    ] = None,
+    log_level: LogLevelOption = "INFO",
+) -> None:
+    """Start workers, keep them alive, and show what they do."""
+    from agents.observer import Observer  # noqa: PLC0415 - slow imports are kept from --help
+    from agents.supervisor import Supervisor  # noqa: PLC0415
+    from cli.up_view import LiveTable  # noqa: PLC0415
+    from dataflow.broker.paths import data_home  # noqa: PLC0415
+
+    settings = effective_config(config, bootstrap_servers)
+    replicas = chosen_replicas(functions or [], settings, config)
+    faults = check_functions(config, settings)
+    for fault in faults:
+        print_error(fault)
+    if faults:
+        raise typer.Exit(1)
+    logs = log_dir or data_home() / "logs" / settings.deployment
+    with ExitStack() as stack:
+        stopping = stack.enter_context(stop_on_signals())
+        if broker:
+            stack.enter_context(own_broker(settings))
+        transport = stack.enter_context(open_transport(settings))
+        transport.check()
+        prepare_topics(settings)
+        servers = settings.cluster.bootstrap_servers
+        supervisor = Supervisor(config, servers, logs, log_level=log_level)
+        with Observer(settings, transport) as observer, supervisor:
+            supervisor.start(replicas)
+            stderr().print(f"logs: {logs}", markup=False)
+            deadline = None if duration is None else time.monotonic() + duration
+            with LiveTable(settings, supervisor, observer, stdout()) as table:
+                while not stopping.wait(_TICK_SECONDS):
+                    for worker in supervisor.watch():
+                        report_end(worker)
+                    table.refresh()
+                    if deadline is not None and time.monotonic() >= deadline:
+                        break
+            stderr().print("stopping: workers finish what they have in hand")
+        from cli.account import print_account, read_account  # noqa: PLC0415
+
+        print_account(read_account(settings, transport), stdout())
+
+
+up.__doc__ = with_examples(
+    "Run everything that topics.yaml declares on this machine, until Ctrl-C.\n\n"
+    "Missing topics are created, workers are started and restarted when they end, and a table "
+    "shows rate, queue, lag, response time and drops. At the end comes the account of all frames.",
+    "videojam up                          all functions, on a cluster that runs already",
+    "videojam up --broker                 with a Kafka of its own",
+    "videojam up yolo=2 plate-ocr=4       two functions, with other numbers of replicas",
+    "videojam up --duration 600           for ten minutes",
+)
+
+
+def chosen_replicas(words: list[str], config: Config, file: Path) -> dict[str, int]:
+    """Replicas of each function from ``name`` or ``name=count`` words; all declared if none.
+
+    Raises:
+        ConfigError: an unknown function, or a count that its partitions do not allow.
+    """
+    if not words:
+        return {name: function.replicas for name, function in config.functions.items()}
+    chosen: dict[str, int] = {}
+    for word in words:
+        name, equals, count = word.partition("=")
+        function = config.functions.get(name)
+        if function is None:
+            raise ConfigError(
+                f"no function {name!r} is declared",
+                file=file,
+                key="functions",
+                remedy=f"declared: {', '.join(config.functions)}",
+            )
+        if equals and not count.isdigit():
+            raise ConfigError("the number of replicas must be a whole number", value=word)
+        chosen[name] = int(count) if equals else function.replicas
+        if chosen[name] > function.partitions:
+            raise ConfigError(
+                f"{chosen[name]} replicas cannot share {function.partitions} partitions",
+                file=file,
+                key=f"functions.{name}.partitions",
+                remedy=f"raise partitions to {chosen[name]}, then `videojam topics apply`",
+            )
+    return chosen
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second one interrupts at once."""
+    stopping = threading.Event()
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+        if number == signal.SIGINT:
+            stderr().print("\nstopping; press Ctrl-C again to leave at once")
+
+    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def own_broker(config: Config) -> Iterator[EmbeddedBroker]:
+    """An embedded broker at the address that the declaration names, for as long as we run.
+
+    Raises:
+        ConfigError: the declaration names other machines.
+    """
+    from dataflow.broker import BrokerSettings, EmbeddedBroker  # noqa: PLC0415
+    from dataflow.broker.paths import data_home  # noqa: PLC0415
+
+    host, _, port = config.cluster.bootstrap_servers.partition(":")
+    if host not in ("localhost", "127.0.0.1") or not port.isdigit():
+        raise ConfigError(
+            "--broker runs a broker on this machine, but the cluster is elsewhere",
+            key="cluster.bootstrap_servers",
+            value=config.cluster.bootstrap_servers,
+            remedy="leave --broker out, or set localhost:9092",
+        )
+    embedded = EmbeddedBroker(BrokerSettings(data_dir=data_home() / "broker", port=int(port)))
+    with stderr().status("starting a Kafka broker (the first time, it is downloaded)"):
+        embedded.start()
+    try:
+        yield embedded
+    finally:
+        embedded.stop()
+
+
+@contextmanager
+def own_or_outside_broker(bootstrap_servers: str | None, folder: Path) -> Iterator[str]:
+    """Address of the named cluster, or of a temporary broker with its data in ``folder``."""
+    from dataflow.broker import BrokerSettings, EmbeddedBroker  # noqa: PLC0415
+
+    if bootstrap_servers is not None:
+        yield bootstrap_servers
+        return
+    embedded = EmbeddedBroker(BrokerSettings(data_dir=folder / "broker", port=0))
+    with stderr().status("starting a Kafka broker (the first time, it is downloaded)"):
+        embedded.start()
+    try:
+        yield embedded.bootstrap_servers
+    finally:
+        embedded.stop()
+
+
+def prepare_topics(config: Config, *, quiet: bool = False) -> None:
+    """Create what is missing; say what differs and needs a person.
+
+    Args:
+        config: the declaration.
+        quiet: do not list what is created.
+
+    Raises:
+        VideojamError: the cluster refuses.
+    """
+    from cli.topics_view import print_change, print_plan  # noqa: PLC0415
+    from dataflow.topics.apply import apply_plan, make_plan  # noqa: PLC0415
+
+    with open_transport(config) as transport:
+        admin = transport.admin()
+        plan = make_plan(config, admin)
+        if plan.refusals:
+            print_plan(plan, config, stderr())
+        apply_plan(
+            plan,
+            admin,
+            allow_shrink=False,
+            on_step=lambda change, outcome: (
+                None if quiet else print_change(change, outcome, stderr())
+            ),
+        )
+
+
+def report_end(worker: Worker) -> None:
+    """Say that a worker has ended, and with which last words."""
+    words = " / ".join(worker.last_words(1))
+    pause = 0.0 if worker.resume_at is None else max(0.0, worker.resume_at - time.monotonic())
+    stderr().print(
+        f"{worker.replica} ended with exit code {worker.exit_code}; it starts again in "
+        f"{pause:.1f} s. Last line of {worker.log}: {words}",
+        markup=False,
+        style="yellow",
+    )

@@ -1,0 +1,70 @@
+"""`videojam worker`: one replica of a function."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from cli.common import (
+    DEFAULT_CONFIG,
+    BootstrapOption,
+    ConfigOption,
+    effective_config,
+    with_examples,
+)
+from dataflow.errors import ConfigError
+
+LogLevelOption = Annotated[
+    str, typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
+]
+"""``log_level: LogLevelOption = "INFO"``."""
+
+
+def worker(
+    function: Annotated[str, typer.Argument(help="A function that topics.yaml declares.")],
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    bootstrap_servers: BootstrapOption = None,
+    replica: Annotated[
+        str | None,
+        typer.Option(help="Name in the group; default: made of function, host and process."),
+    ] = None,
+    wait_for_broker: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long to wait for the cluster at start.")
+    ] = 60.0,
+    log_level: LogLevelOption = "INFO",
+) -> None:
+    """Run one replica."""
+    # Replicas are the parallelism: libraries that start a thread per core only get in their way.
+    # These must be set before the libraries are loaded.
+    for name in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    from agents.worker import WorkerOptions, run_worker  # noqa: PLC0415 - see above
+    from dataflow.logs import configure_logging  # noqa: PLC0415 - not needed for --help
+
+    settings = effective_config(config, bootstrap_servers)
+    if function not in settings.functions:
+        raise ConfigError(
+            f"no function {function!r} is declared",
+            file=config,
+            key="functions",
+            remedy=f"declared: {', '.join(settings.functions)}",
+        )
+    configure_logging(log_level)
+    run_worker(
+        settings,
+        WorkerOptions(function=function, replica=replica, wait_for_broker=wait_for_broker),
+    )
+
+
+worker.__doc__ = with_examples(
+    "Run one replica of a function until Ctrl-C or SIGTERM.\n\n"
+    "It joins the function's consumer group, takes its share of the partitions, and hands them "
+    "back when it stops; what it had not finished is delivered to another replica. Logs go to "
+    "stderr.",
+    "videojam worker plate-ocr                    one more replica of plate-ocr",
+    "videojam worker yolo --replica yolo-gpu-3    under a name of your own",
+    "videojam worker yolo -b kafka-1:9092         on another cluster",
+)

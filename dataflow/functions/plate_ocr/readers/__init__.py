@@ -1,0 +1,1 @@
+"""Plate readers: one small protocol, several engines."""

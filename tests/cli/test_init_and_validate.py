@@ -1,0 +1,98 @@
+"""`videojam init` and `videojam validate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from cli.init import default_topics
+from dataflow.config import load_config
+from tests.cli.conftest import Videojam
+from tests.topics.declarations import declaration_text
+
+
+def test_init_writes_a_commented_declaration_that_loads(videojam: Videojam, tmp_path: Path) -> None:
+    result = videojam("init")
+    assert result.exit_code == 0
+    text = (tmp_path / "topics.yaml").read_text()
+    assert set(load_config(tmp_path / "topics.yaml").pipelines) == {"fixed", "mobile"}
+    assert "\n  # A camera that stands still" in text
+    assert "yaml-language-server" not in text
+
+
+def test_init_never_overwrites_unasked(videojam: Videojam, tmp_path: Path) -> None:
+    file = tmp_path / "topics.yaml"
+    file.write_text("mine")
+    refused = videojam("init")
+    assert refused.exit_code == 1
+    assert "--force" in refused.stderr
+    assert file.read_text() == "mine"
+    assert videojam("init", "--force").exit_code == 0
+    assert file.read_text() == default_topics()
+
+
+def test_init_makes_the_folder_and_says_how_to_go_on(videojam: Videojam, tmp_path: Path) -> None:
+    result = videojam("init", "a/b")
+    assert result.exit_code == 0
+    assert (tmp_path / "a/b/topics.yaml").is_file()
+    assert "--config a/b/topics.yaml" in result.stdout
+
+
+def test_init_into_a_file_is_an_error(videojam: Videojam, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert videojam("init", "file/below").exit_code == 1
+
+
+@pytest.mark.parametrize("command", [("validate",), ("topics", "validate")])
+def test_a_valid_declaration(videojam: Videojam, tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "topics.yaml").write_text(declaration_text())
+    result = videojam(*command)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "topics.yaml: 2 functions, 1 pipelines, 11 topics: valid\n"
+
+
+def test_every_faulty_function_is_named_with_its_line(videojam: Videojam, tmp_path: Path) -> None:
+    text = declaration_text(
+        functions="  first:\n    plugin: emulatd\n  second:\n    plugin: emulated\n"
+        "    parameters:\n      no_such: 1"
+    )
+    (tmp_path / "topics.yaml").write_text(text)
+    lines = text.splitlines()
+    plugin = lines.index("    plugin: emulatd") + 1
+    parameter = lines.index("      no_such: 1") + 1
+    result = videojam("validate")
+    assert result.exit_code == 1
+    assert f"topics.yaml:{plugin}: functions.first.plugin: no function plugin" in result.stderr
+    assert "did you mean 'emulated'?" in result.stderr
+    assert (
+        f"topics.yaml:{parameter}: functions.second.parameters.no_such: unknown parameter"
+        in result.stderr
+    )
+
+
+def test_a_missing_declaration_names_init(videojam: Videojam) -> None:
+    result = videojam("validate", "--config", "elsewhere.yaml")
+    assert result.exit_code == 1
+    assert "elsewhere.yaml: no such file" in result.stderr
+    assert "videojam init" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("topics", "schema"), ("schema",), ("schema", "topics")])
+def test_the_schema_accepts_what_init_writes(videojam: Videojam, command: tuple[str, ...]) -> None:
+    result = videojam(*command)
+    assert result.exit_code == 0
+    schema = json.loads(result.stdout)
+    jsonschema.validate(yaml.safe_load(default_topics()), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**yaml.safe_load(default_topics()), "unknown": 1}, schema)
+
+
+def test_the_schema_of_results(videojam: Videojam) -> None:
+    result = videojam("schema", "result")
+    assert result.exit_code == 0
+    assert "camera" in json.loads(result.stdout)["properties"]
+    assert videojam("schema", "nothing").exit_code == 2
