@@ -250,7 +250,10 @@ class BackgroundModel:
         rows, columns = self.work_shape
         work = image
         if image.shape[:2] != (rows, columns):
-            resized = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+            # Averaging over areas costs most where the sizes are close, and gains least there.
+            close = 2 * columns > image.shape[1]
+            method = cv2.INTER_LINEAR if close else cv2.INTER_AREA
+            resized = cv2.resize(image, (columns, rows), interpolation=method)
             work = np.asarray(resized, dtype=np.uint8)
         work = np.asarray(cv2.GaussianBlur(work, (3, 3), 0), dtype=np.uint8)
         is_new = sequence > self.last_sequence or captured_at > self.last_captured_at

@@ -85,8 +85,8 @@ class VehicleDetection:
     none is taken as the crop of one region. Boxes are in pixels of the item's image. The score
     says how vehicle-like size, outline and structure are; it is no probability.
 
-    With a network, what it finds within a region replaces the vehicles there whose box holds the
-    centre of its find: two that touch become two, and each gets its class.
+    With a network, what it finds within a region replaces the vehicles there of which one box
+    holds the centre of the other: two that touch become two, and each gets its class.
 
     Args:
         params: see :class:`VehicleDetectionParams`.
@@ -132,7 +132,11 @@ class VehicleDetection:
         moving = [d for d in seen if any(_holds_centre(region, d.box) for region in regions)]
         if self._params.unconfirmed == "drop":
             return moving
-        unseen = [v for v in mine if not any(_holds_centre(v.box, d.box) for d in moving)]
+        unseen = [
+            v
+            for v in mine
+            if not any(_holds_centre(v.box, d.box) or _holds_centre(d.box, v.box) for d in moving)
+        ]
         return [*moving, *unseen]
 
     def _vehicles(self, item: Item) -> list[Detection]:

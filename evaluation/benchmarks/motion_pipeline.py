@@ -4,9 +4,9 @@ Usage::
 
     python -m evaluation.benchmarks.motion_pipeline VIDEO [--annotated DIR] [--every N]
 
-Prints vehicles a frame and the processor time a frame of each function (one thread), and writes every N-th frame
-with its regions (yellow) and vehicles (green) drawn, together with a contact sheet of them. The
-frames pass through JPEG as they do between two workers.
+Prints vehicles a frame and the processor time a frame of each function (one thread), and writes
+every N-th frame with its regions (yellow) and vehicles (green) drawn, together with a contact
+sheet of them. The frames pass through JPEG as they do between two workers.
 """
 
 from __future__ import annotations
