@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evaluation.training.plate_export import strip_metadata
+
 logger = logging.getLogger(__name__)
 
 STRIDE = 8
@@ -207,6 +209,7 @@ def export(net: nn.Module, path: Path) -> None:
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     program.save(str(path))
+    strip_metadata(path)
     net.train()
 
 

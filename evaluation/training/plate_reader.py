@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from evaluation.training.plate_export import strip_metadata
 from evaluation.training.plate_glyphs import ALPHABET
 from evaluation.training.plate_shards import READER_SIZE
 
@@ -176,6 +177,7 @@ def export(net: nn.Module, path: Path) -> None:
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     program.save(str(path))
+    strip_metadata(path)
     net.train()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 import cv2
@@ -174,10 +175,11 @@ class PlateRenderer:
         paper = canvas[top:bottom].mean(axis=(0, 1))
         if abs(float(ink.mean() - paper.mean())) < 70:  # plates are made to be read
             ink = _colour(rng, 5, 50, 10) if paper.mean() > 110 else _colour(rng, 220, 255, 10)
+        band = self._band(canvas) if wide and rng.random() < 0.4 else 0
         if not wide:
             self._small_print(canvas, top, bottom, ink, dark=dark)
         groups = random_groups(rng)
-        self._serial(canvas, groups, top, bottom, ink, dark=dark)
+        self._serial(canvas[:, band:], groups, top, bottom, ink, dark=dark)
         self._fittings(canvas, wide=wide)
         if rng.random() < 0.45:
             self._frame(canvas, text_top=top, text_bottom=bottom)
@@ -226,6 +228,19 @@ class PlateRenderer:
             cv2.rectangle(canvas, (inset, inset), corner, colour, int(rng.integers(1, 4)))
         return canvas, dark
 
+    def _band(self, canvas: Floats) -> int:
+        """The coloured strip at the left end of many long plates; returns its width."""
+        rng = self._rng
+        height = canvas.shape[0]
+        width = int(height * rng.uniform(0.2, 0.42))
+        canvas[:, :width] = _colour(rng, 20, 140, 20) + np.array([rng.uniform(0, 110), 0, 0])
+        if rng.random() < 0.7:
+            size = max(6, int(height * rng.uniform(0.15, 0.3)))
+            text = "".join(rng.choice(list(_LETTERS), size=int(rng.integers(1, 3))))
+            mask = line_mask(rng, self.any_face(), text, size, 0.7)[:, : width - 2]
+            _blend(canvas, mask, _colour(rng, 200, 255, 10), 2, int(height * 0.9) - size)
+        return width
+
     def _small_print(
         self, canvas: Floats, top: int, bottom: int, ink: Floats, *, dark: bool
     ) -> None:
@@ -250,14 +265,14 @@ class PlateRenderer:
         self, canvas: Floats, groups: list[str], top: int, bottom: int, ink: Floats, *, dark: bool
     ) -> None:
         rng = self._rng
-        width = canvas.shape[1]
+        columns = canvas.shape[1]
         high = bottom - top
         face = self._face()
         count = sum(map(len, groups))
-        left = width * rng.uniform(0.03, 0.10)
-        right = width * rng.uniform(0.90, 0.97)
+        left = columns * rng.uniform(0.03, 0.10)
+        right = columns * rng.uniform(0.90, 0.97)
         if count < 6 and rng.random() < 0.5:  # short serials leave room for a picture
-            picture = width * rng.uniform(0.12, 0.3)
+            picture = columns * rng.uniform(0.12, 0.3)
             if rng.random() < 0.7:
                 left += picture
                 self._ornament(canvas, int(left - picture), top - 4, int(picture), high + 8)
@@ -274,28 +289,42 @@ class PlateRenderer:
             "picture": 1.1,
         }
         gap_units = wide_gap[str(separator)] * rng.uniform(0.7, 1.3)
-        # Every character gets a cell; I and 1 keep narrower strokes inside their cell.
-        cells = count + gap_units * (len(groups) - 1)
-        pitch = (right - left) / cells
-        pitch = min(pitch, high * rng.uniform(0.55, 0.95))
-        x = left + ((right - left) - pitch * cells) * rng.uniform(0.2, 0.8)
+        if rng.random() < 0.4:
+            # As type is set: natural widths, narrowed or widened alike, and an even gap.
+            gap = high * rng.uniform(0.05, 0.2)
+            widths = [
+                [face.glyphs[c].shape[1] * high / face.glyphs[c].shape[0] for c in group]
+                for group in groups
+            ]
+        else:  # a cell for every character; I and 1 keep narrower strokes inside theirs
+            gap = 0.0
+            widths = [[high * 0.6 for _ in group] for group in groups]
+        between = gap_units * fmean(fmean(group) for group in widths)
+        natural = sum(map(sum, widths)) + between * (len(groups) - 1)
+        fixed = gap * count
+        squeeze = min((right - left - fixed) / natural, rng.uniform(0.95, 1.5))
+        x = left + ((right - left) - fixed - natural * squeeze) * rng.uniform(0.2, 0.8)
         proportional = rng.random() < 0.4
         fill = rng.uniform(0.68, 0.92)
         weight = int(rng.integers(-2, 3))
         relief = rng.random() < 0.3
-        for index, group in enumerate(groups):
+        for index, (group, across) in enumerate(zip(groups, widths, strict=True)):
             if index > 0:
-                cell = pitch * gap_units
+                cell = between * squeeze
                 self._separator(canvas, str(separator), (int(x), top, max(2, int(cell)), high), ink)
                 x += cell
-            for char in group:
-                mask = self._cell(face.glyphs[char], pitch * fill, high, weight, proportional)
-                at = int(x + (pitch - mask.shape[1]) / 2)
+            for char, width in zip(group, across, strict=True):
+                room = width * squeeze
+                if gap:
+                    mask = self._stretched(face.glyphs[char], room, high, weight)
+                else:
+                    mask = self._cell(face.glyphs[char], room * fill, high, weight, proportional)
+                at = int(x + (room - mask.shape[1]) / 2)
                 if relief:
                     shade = ink + (60 if dark else 120)
                     _blend(canvas, mask * np.float32(0.5), shade, at + 2, top + 2)
                 _blend(canvas, mask, ink, at, top)
-                x += pitch
+                x += room + gap
 
     def _cell(
         self, glyph: Pixels, width: float, height: int, weight: int, proportional: bool
@@ -306,11 +335,16 @@ class PlateRenderer:
             target = min(width, natural)
         else:
             target = width if natural > 0.45 * height else min(width, natural * 1.4)
+        return self._stretched(glyph, target, height, weight)
+
+    @staticmethod
+    def _stretched(glyph: Pixels, width: float, height: int, weight: int) -> Floats:
+        """The glyph at that size, its strokes made thicker (``weight`` > 0) or thinner."""
         mask: NDArray[Any] = glyph
-        mask = cv2.resize(mask, (max(3, round(target)), height), interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(mask, (max(3, round(width)), height), interpolation=cv2.INTER_AREA)
         if weight > 0:
             mask = cv2.dilate(mask, np.ones((weight + 1, weight + 1), np.uint8))
-        elif weight < 0 and target > 14:
+        elif weight < 0 and width > 14:
             mask = cv2.erode(mask, np.ones((2, 2), np.uint8))
         return _unit(mask)
 

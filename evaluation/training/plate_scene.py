@@ -279,7 +279,7 @@ def reader_crop(
     scene = photograph(scene, rng, harsh=float(np.clip(width / 110, 0.45, 1.8)))
     (x0, y0), (x1, y1) = quad.min(axis=0), quad.max(axis=0)
     w, h = x1 - x0, y1 - y0
-    margins = rng.normal(0.06, 0.06, 4).clip(-0.03, 0.25) * np.array([w, h, w, h])
+    margins = rng.normal(0.09, 0.08, 4).clip(-0.03, 0.35) * np.array([w, h, w, h])
     left, top = max(0, int(x0 - margins[0])), max(0, int(y0 - margins[1]))
     right, bottom = int(np.ceil(x1 + margins[2])), int(np.ceil(y1 + margins[3]))
     return scene[top:bottom, left:right], plate.text

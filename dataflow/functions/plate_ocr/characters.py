@@ -17,17 +17,22 @@ class TextLine:
 
     Attributes:
         box: around all of them, in pixels of the image searched.
-        count: how many components.
+        members: each component, left to right.
         char_height: their median height, pixels.
         slope: rise of the row, pixels down per pixel right.
         regularity: 0..1; 1 where heights and spacing are all alike.
     """
 
     box: Box
-    count: int
+    members: tuple[Box, ...]
     char_height: float
     slope: float
     regularity: float
+
+    @property
+    def count(self) -> int:
+        """How many components."""
+        return len(self.members)
 
 
 def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -135,7 +140,7 @@ def _describe(part: NDArray[np.float64]) -> TextLine:
     spacing = float(np.median(np.abs(steps - np.median(steps))) / max(1.0, float(np.median(steps))))
     return TextLine(
         box=Box(x=left, y=top, w=float((x + w).max()) - left, h=float((y + h).max()) - top),
-        count=len(part),
+        members=tuple(Box(x=a, y=b, w=c, h=d) for a, b, c, d in part.tolist()),
         char_height=float(np.median(h)),
         slope=slope,
         regularity=float(np.exp(-4 * heights - spacing)),

@@ -15,6 +15,16 @@ from dataflow.functions.base import Box
 from dataflow.functions.plate_ocr.characters import TextLine, find_lines, to_grey
 from dataflow.functions.plate_ocr.network import MODELS, open_network
 
+_SECOND = 0.4
+"""The second scale: with it the network's range of 20 to 110 pixels reaches to 275."""
+
+
+_SUITING_WIDTH = 64.0
+"""Width in pixels of a plate that the network boxes well: the middle of what it was trained on."""
+
+_LARGEST_ZOOM = 2.0
+"""Beyond it, interpolation has nothing to show."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -91,9 +101,8 @@ class NetworkLocator:
     """The small heatmap network of ``evaluation/training/plate_finder.py``.
 
     Args:
-        longest_side: the image is scaled so that its longest side has this many pixels; plates
-            should come out 20 to 110 pixels wide. Images of twice that size and more are searched
-            at a second, smaller scale too, for plates that fill much of them.
+        longest_side: larger images are reduced to it first, pixels; plates should come out 20 to
+            110 pixels wide. A second, smaller scale is searched for those that fill the image.
         limit: candidates returned at most.
         min_score: of a heatmap peak.
         threads: intra-op threads of the ONNX Runtime session.
@@ -127,13 +136,38 @@ class NetworkLocator:
         if min(height, width) < 12:
             return []
         colour = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-        full = min(2.0, self._longest / max(height, width))
-        found: list[Candidate] = []
-        for scale in (full, full * 0.4):
-            if max(height, width) * scale >= 64:
-                found += self._at(np.asarray(colour, np.uint8), scale)
-        inside = [Candidate(box=c.box.clipped(width, height), score=c.score) for c in found]
-        return suppress([c for c in inside if c.box.area > 0])[: self._limit]
+        full = min(1.0, self._longest / max(height, width))  # enlarging would add no detail
+        found = self._at(np.asarray(colour, np.uint8), full)
+        if max(height, width) * full * _SECOND >= 64:
+            found += self._at(np.asarray(colour, np.uint8), full * _SECOND)
+        likely = suppress(found)[: self._limit]
+        refined = [self._closer(np.asarray(colour, np.uint8), c) for c in likely]
+        inside = [Candidate(box=c.box.clipped(width, height), score=c.score) for c in refined]
+        return suppress([c for c in inside if c.box.area > 0])
+
+    def _closer(self, image: NDArray[np.uint8], candidate: Candidate) -> Candidate:
+        """The candidate after a second look at it alone, at the size that suits the network.
+
+        A small plate's box is only known to a fraction of a cell, too coarsely to be read from.
+        """
+        box = candidate.box
+        x, y, w, h = box.x, box.y, max(box.w, 4.0), max(box.h, 2.0)
+        around = Box(x=x - w, y=y - 1.5 * h, w=3 * w, h=4 * h).clipped(
+            image.shape[1], image.shape[0]
+        )
+        left, top = int(around.x), int(around.y)
+        part = image[top : int(around.y + around.h) + 1, left : int(around.x + around.w) + 1]
+        if min(part.shape[:2]) < 4:
+            return candidate
+        seen = [
+            Candidate(box=c.box.shifted(left, top), score=c.score)
+            for c in self._at(part, min(_LARGEST_ZOOM, _SUITING_WIDTH / w))
+        ]
+        same = [c for c in seen if c.box.iou(box) > 0.2]
+        best = max(same, key=lambda c: c.score, default=None)
+        if best is None:
+            return Candidate(box=box, score=candidate.score / 2)
+        return Candidate(box=best.box, score=(candidate.score + best.score) / 2)
 
     def _at(self, image: NDArray[np.uint8], scale: float) -> list[Candidate]:
         columns = max(8, round(image.shape[1] * scale))

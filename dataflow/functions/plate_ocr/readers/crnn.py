@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import cv2
@@ -73,35 +74,49 @@ def scaled(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     return cv2.resize(grey, (_WIDTH, _HEIGHT), interpolation=method).astype(np.float32)
 
 
-def best_path(log_probabilities: NDArray[np.float32]) -> tuple[str, float]:
-    """Greedy CTC decoding of [T, 37] (class 0 is the blank).
+def best_path(log_probabilities: NDArray[np.float32]) -> str:
+    """Greedy CTC decoding of [T, 37] (class 0 is the blank)."""
+    runs = groupby(log_probabilities.argmax(axis=1).tolist())
+    return "".join(ALPHABET[cls - 1] for cls, _ in runs if cls)
+
+
+def log_likelihood(log_probabilities: NDArray[np.float32], text: str) -> NDArray[np.float64]:
+    """How probable ``text`` is, over all alignments: CTC's forward recursion (Graves et al. 2006).
+
+    Args:
+        log_probabilities: [V, T, 37], class 0 the blank.
+        text: A-Z0-9, at least one character.
 
     Returns:
-        The text, and the product over its characters of each one's highest probability.
+        Natural logarithms [V], one per view.
     """
-    classes = log_probabilities.argmax(axis=1)
-    peaks = log_probabilities.max(axis=1)
-    text: list[str] = []
-    logs: list[float] = []
-    previous = 0
-    for cls, peak in zip(classes.tolist(), peaks.tolist(), strict=True):
-        if cls and cls == previous:
-            logs[-1] = max(logs[-1], peak)
-        elif cls:
-            text.append(ALPHABET[cls - 1])
-            logs.append(peak)
-        previous = cls
-    return "".join(text), float(np.exp(sum(logs))) if logs else 0.0
+    labels = np.zeros(2 * len(text) + 1, np.int64)
+    labels[1::2] = [ALPHABET.index(char) + 1 for char in text]
+    emitted = log_probabilities[:, :, labels].astype(np.float64)
+    # A blank may be jumped over between two different characters.
+    jump = np.zeros(len(labels), bool)
+    jump[3::2] = labels[3::2] != labels[1:-2:2]
+    forward = np.full((len(emitted), len(labels)), -np.inf)
+    forward[:, :2] = emitted[:, 0, :2]
+    for step in range(1, emitted.shape[1]):
+        one, two = np.full_like(forward, -np.inf), np.full_like(forward, -np.inf)
+        one[:, 1:] = forward[:, :-1]
+        two[:, 2:] = np.where(jump[2:], forward[:, :-2], -np.inf)
+        forward = np.logaddexp(np.logaddexp(forward, one), two) + emitted[:, step]
+    return np.asarray(np.logaddexp(forward[:, -1], forward[:, -2]), np.float64)
 
 
 def consensus(views: NDArray[np.float32]) -> tuple[str, float]:
-    """One text out of several views' outputs [V, T, 37]: votes weighted by confidence."""
-    votes: dict[str, float] = {}
-    for view in views:
-        text, confidence = best_path(view)
-        if text:
-            votes[text] = votes.get(text, 0.0) + confidence
-    if not votes:
+    """One text out of several views of a plate, [V, T, 37].
+
+    Each view proposes its best path; the proposal that all views together hold most probable wins.
+
+    Returns:
+        The text, and the geometric mean over views and characters of its probability.
+    """
+    proposals = sorted({text for view in views if (text := best_path(view))})
+    if not proposals:
         return "", 0.0
-    best = max(votes, key=lambda text: votes[text])
-    return best, min(1.0, votes[best] / len(views))
+    means = [float(log_likelihood(views, text).mean()) for text in proposals]
+    best = int(np.argmax(means))
+    return proposals[best], float(min(1.0, np.exp(means[best] / len(proposals[best]))))
