@@ -23,7 +23,8 @@ VERSION = "1"
 
 FRAME_TYPE = "io.videojam.frame.v1"
 OBJECT_TYPE = "io.videojam.object.v1"
-_MAX_SEQUENCE = 2**63 - 1
+MAX_SEQUENCE = 2**63 - 1
+"""Largest number of a frame in its stream."""
 _MAX_TIME = 253_370_764_800.0
 """Seconds since the epoch at the start of the year 9999: some later ones have no UTC form."""
 MAX_CUTS = 100
@@ -281,8 +282,8 @@ def _integer(text: str) -> int:
 
 def _count(text: str) -> int:
     number = _integer(text)
-    if not 0 <= number <= _MAX_SEQUENCE:
-        raise ValueError(f"{number} is not in 0..{_MAX_SEQUENCE}")
+    if not 0 <= number <= MAX_SEQUENCE:
+        raise ValueError(f"{number} is not in 0..{MAX_SEQUENCE}")
     return number
 
 
