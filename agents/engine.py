@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from agents.caller import Caller, StalledError
@@ -170,7 +170,7 @@ class Engine:
                 self._accept(self._consumer.poll(self._intake(), _POLL_SECONDS))
                 self._outbox.poll()
                 if self._monotonic() >= due:
-                    self._commit(wait=False)
+                    self._commit_moved()
                     due = self._monotonic() + _COMMIT_SECONDS
         finally:
             self._shut_down(processing)
@@ -304,9 +304,12 @@ class Engine:
 
         return done
 
-    def _commit(self, *, wait: bool, partitions: Collection[TopicPartition] | None = None) -> None:
+    def _commit_moved(self) -> None:
         with self._changed:
-            offsets = self._progress.take_commits(partitions)
+            offsets = self._progress.take_commits()
+        self._commit(offsets, wait=False)
+
+    def _commit(self, offsets: Mapping[TopicPartition, int], *, wait: bool) -> None:
         if not offsets:
             return
         try:
@@ -340,7 +343,9 @@ class Engine:
             if free:
                 self._cameras.hand_over([tp.partition for tp in partitions])
         self._producer.flush(max(0.1, deadline - self._monotonic()))
-        self._commit(wait=True, partitions=going)
+        with self._changed:
+            positions = self._progress.positions(going)
+        self._commit(positions, wait=True)
         self._drop(partitions)
 
     def on_lost(self, partitions: Collection[TopicPartition]) -> None:

@@ -17,8 +17,7 @@ class PartitionProgress:
     Invariant: `position` never passes an offset that was started and has not finished.
     """
 
-    def __init__(self, partition: TopicPartition) -> None:
-        self.partition = partition
+    def __init__(self) -> None:
         self._open: dict[int, None] = {}  # insertion order is offset order
         self._next: int | None = None
         self._committed: int | None = None
@@ -31,10 +30,6 @@ class PartitionProgress:
     def finish(self, offset: int) -> None:
         """The item has ended: its outcome is published."""
         self._open.pop(offset, None)
-
-    def finished(self) -> bool:
-        """Whether nothing is open."""
-        return not self._open
 
     def position(self) -> int | None:
         """The offset to commit; None before the first item."""
@@ -59,9 +54,6 @@ class Progress:
     def __contains__(self, partition: TopicPartition) -> bool:
         return partition in self._partitions
 
-    def __len__(self) -> int:
-        return len(self._partitions)
-
     @property
     def partitions(self) -> list[TopicPartition]:
         """What is owned, sorted."""
@@ -70,7 +62,7 @@ class Progress:
     def assign(self, partitions: Collection[TopicPartition]) -> None:
         """Start with newly assigned partitions."""
         for partition in partitions:
-            self._partitions[partition] = PartitionProgress(partition)
+            self._partitions[partition] = PartitionProgress()
 
     def drop(self, partitions: Collection[TopicPartition]) -> None:
         """Forget partitions that are owned no more; their open items may still call ``finish``."""
@@ -81,16 +73,21 @@ class Progress:
         """Progress of one partition that is owned."""
         return self._partitions[partition]
 
-    def take_commits(
-        self, partitions: Collection[TopicPartition] | None = None
-    ) -> dict[TopicPartition, int]:
+    def take_commits(self) -> dict[TopicPartition, int]:
         """Offsets that have moved since the last call, which are then taken as committed."""
         moved: dict[TopicPartition, int] = {}
         for partition, progress in self._partitions.items():
-            if partitions is not None and partition not in partitions:
-                continue
             offset = progress.uncommitted()
             if offset is not None:
                 progress.committed(offset)
                 moved[partition] = offset
         return moved
+
+    def positions(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Offsets to commit when these leave, moved or not: an earlier commit may have failed."""
+        return {
+            partition: offset
+            for partition in partitions
+            if partition in self._partitions
+            and (offset := self._partitions[partition].position()) is not None
+        }

@@ -23,7 +23,12 @@ VERSION = "1"
 
 FRAME_TYPE = "io.videojam.frame.v1"
 OBJECT_TYPE = "io.videojam.object.v1"
-_MAX_SEQUENCE = 2**63 - 1
+MAX_SEQUENCE = 2**63 - 1
+"""Largest number of a frame in its stream."""
+_MAX_TIME = 253_370_764_800.0
+"""Seconds since the epoch at the start of the year 9999: some later ones have no UTC form."""
+MAX_CUTS = 100
+"""Deepest nesting of parts that is read: what walks along it may recurse."""
 _CUT = re.compile(r"(0|[1-9][0-9]{0,8})/([1-9][0-9]{0,8})")
 """One spelling of each cut: two texts of the same part would be two identities."""
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
@@ -83,7 +88,10 @@ class Part:
         if not text:
             return cls()
         path = []
-        for cut in text.split("."):
+        cuts = text.split(".")
+        if len(cuts) > MAX_CUTS:
+            raise ValueError(f"{len(cuts)} nested cuts; at most {MAX_CUTS} are read")
+        for cut in cuts:
             match = _CUT.fullmatch(cut)
             index, count = (int(number) for number in match.groups()) if match else (0, 0)
             if not index < count:
@@ -240,12 +248,15 @@ def parse_rfc3339(text: str) -> float:
     """Seconds since the epoch.
 
     Raises:
-        ValueError: not a time with an offset.
+        ValueError: not a time with an offset, or not one from 1970 to 9998.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"the time {text!r} has no offset from UTC")
-    return moment.timestamp()
+    seconds = moment.timestamp()
+    if not 0 <= seconds < _MAX_TIME:
+        raise ValueError(f"the time {text!r} is not in the years 1970 to 9998")
+    return seconds
 
 
 def _frame(texts: Mapping[str, str]) -> FrameId:
@@ -271,8 +282,8 @@ def _integer(text: str) -> int:
 
 def _count(text: str) -> int:
     number = _integer(text)
-    if not 0 <= number <= _MAX_SEQUENCE:
-        raise ValueError(f"{number} is not in 0..{_MAX_SEQUENCE}")
+    if not 0 <= number <= MAX_SEQUENCE:
+        raise ValueError(f"{number} is not in 0..{MAX_SEQUENCE}")
     return number
 
 

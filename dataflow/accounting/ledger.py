@@ -24,9 +24,9 @@ class Outcome(IntEnum):
     DEAD = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class End:
-    """One end of a part."""
+    """One end of a part. Reasons break ties, so that the account depends on no order."""
 
     outcome: Outcome
     reason: str = ""
@@ -50,16 +50,16 @@ class PartTree:
 
     def result(self) -> End | None:
         """The end of the whole, or None while something is missing: the worst of its parts."""
-        candidates = [] if self.end is None else [self.end]
-        for count, parts in self.cuts.items():
-            ends = [node.result() for node in parts.values()]
-            if len(ends) == count and None not in ends:
-                candidates.append(max((e for e in ends if e is not None), key=_rank))
-        return min(candidates, key=_rank, default=None)
+        candidates = [self.end, *(self._of_cut(count) for count in self.cuts)]
+        return min((end for end in candidates if end is not None), default=None)
 
-
-def _rank(end: End) -> int:
-    return int(end.outcome)
+    def _of_cut(self, count: int) -> End | None:
+        """The end of the whole if it was cut into ``count`` parts."""
+        parts = self.cuts[count]
+        if len(parts) < count:
+            return None
+        ends = [end for node in parts.values() if (end := node.result()) is not None]
+        return max(ends) if len(ends) == count else None
 
 
 @dataclass(slots=True)
@@ -67,9 +67,9 @@ class _Stream:
     """One run of a camera in one pipeline."""
 
     produced: int = 0
-    reported: bool = False
     closed: bool = False
-    open: dict[int, PartTree] = field(default_factory=dict)
+    trees: dict[int, PartTree] = field(default_factory=dict)
+    """By frame, of those that a further end may still change: open, dropped and dead."""
     ended: dict[int, End] = field(default_factory=dict)
     duplicates: int = 0
 
@@ -86,7 +86,8 @@ class Account:
         dropped: frames of which a part was dropped, by reason.
         dead: frames of which a part is a dead letter, by reason.
         open: frames that have not ended yet.
-        duplicates: ends that came again; they change no other number.
+        duplicates: ends of a part that had ended, or of a frame that had. Of two different ends of
+            one part the lower outcome counts; otherwise they change no other number.
         closed: whether every stream has said that it is complete.
     """
 
@@ -116,8 +117,8 @@ class Ledger:
     def camera(self, report: CameraReport) -> None:
         """A camera's own report."""
         stream = self._stream(report.pipeline, report.camera, report.stream)
-        stream.produced = max(stream.produced, report.produced)
-        stream.reported = True
+        listed = (frame.sequence + 1 for frame in report.dropped)
+        stream.produced = max(stream.produced, report.produced, *listed)
         stream.closed = stream.closed or report.closed
         for frame in report.dropped:
             self._end(stream, frame.sequence, Part(), End(Outcome.DROPPED, frame.reason))
@@ -177,15 +178,14 @@ class Ledger:
         if known is not None and known.outcome is Outcome.PROCESSED:
             stream.duplicates += 1  # nothing beats processed: its tree is not kept
             return
-        tree = stream.open.setdefault(sequence, PartTree())
+        tree = stream.trees.setdefault(sequence, PartTree())
         node = tree.at(part)
         if known is not None or node.end is not None:
             stream.duplicates += 1
-        if node.end is None or _rank(end) < _rank(node.end):
-            node.end = end
+        node.end = end if node.end is None else min(node.end, end)
         result = tree.result()
         if result is None:
             return
         stream.ended[sequence] = result
         if result.outcome is Outcome.PROCESSED:
-            del stream.open[sequence]
+            del stream.trees[sequence]
