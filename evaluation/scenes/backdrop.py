@@ -84,7 +84,7 @@ class Backdrop:
         self, rng: np.random.Generator, rays: NDArray[np.float32]
     ) -> tuple[Image, tuple[NDArray[np.int16], NDArray[np.uint16]], int]:
         street, camera = self._street, self._camera
-        half = 14.0 if street.crossing is None else 42.0
+        half = 14.0 if street.crossing is None else 32.0
         texture = textures.ground(
             rng,
             half_width_m=half,
@@ -156,10 +156,14 @@ class Backdrop:
         picture = np.asarray(cv2.remap(texture, tx, ty, cv2.INTER_LINEAR), np.uint8)
         return picture[..., :3], picture[..., 3] > 127
 
-    def _plant(self, rng: np.random.Generator) -> list[tuple[float, float, float, Image]]:
-        """Trees and lamps: X, Y, height in metres, picture; sorted by Y."""
+    def _plant(
+        self, rng: np.random.Generator
+    ) -> list[tuple[float, float, float, tuple[Image, Image]]]:
+        """Trees and lamps: X, Y and height in metres, sharp and blurred picture."""
         street = self._street
-        sprites = [textures.tree(rng) for _ in range(6)]
+        sharp = [textures.tree(rng) for _ in range(6)]
+        # distant trees are drawn from a blurred picture, lest they flicker
+        sprites = [(sprite, np.asarray(cv2.blur(sprite, (5, 5)), np.uint8)) for sprite in sharp]
         trees = []
         for side in (-1.0, 1.0):
             y = float(rng.uniform(2, 12))
@@ -218,7 +222,8 @@ class Backdrop:
             if depth[0] < 2.0:
                 continue
             tall = height * self._camera.focal_px / depth[0]
-            _blend_sprite(image, sprite, float(pixels[0, 0]), float(pixels[0, 1]), tall)
+            chosen = sprite[1] if tall < 0.4 * sprite[0].shape[0] else sprite[0]
+            _blend_sprite(image, chosen, float(pixels[0, 0]), float(pixels[0, 1]), tall)
 
 
 def _blend_sprite(image: Image, sprite: Image, x: float, foot: float, tall: float) -> None:
@@ -231,11 +236,8 @@ def _blend_sprite(image: Image, sprite: Image, x: float, foot: float, tall: floa
     if x1 - x0 < 2 or y1 - y0 < 4:
         return
     matrix = np.array([[1 / scale, 0, (x0 - left) / scale], [0, 1 / scale, (y0 - top) / scale]])
-    source = sprite
-    if scale < 0.4:  # avoid aliasing of distant trees
-        source = np.asarray(cv2.blur(sprite, (5, 5)), np.uint8)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    patch = cv2.warpAffine(source, matrix, (x1 - x0, y1 - y0), flags=flags)
+    patch = cv2.warpAffine(sprite, matrix, (x1 - x0, y1 - y0), flags=flags)
     _paste(image[y0:y1, x0:x1], patch)
 
 

@@ -46,11 +46,11 @@ class Model:
         self.starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         self.ends = self.starts + counts
         self.centres = np.add.reduceat(self.points, self.starts) / counts[:, None]
-        normals = [
-            np.cross(f.corners[2] - f.corners[0], f.corners[3 % len(f.corners)] - f.corners[1])
-            for f in faces
-        ]
-        stacked = np.array(normals)
+        # the normal of a flat polygon is perpendicular to two of its chords
+        first, second = (
+            self.points[self.starts + k + 2] - self.points[self.starts + k] for k in (0, 1)
+        )
+        stacked = np.cross(first, second)
         self.normals = stacked / np.maximum(np.linalg.norm(stacked, axis=1, keepdims=True), 1e-9)
         self._turn_outwards()
         self.colours = np.array([face.colour for face in faces])

@@ -101,7 +101,8 @@ class StreetCamera:
         build = self._build_fixed if kind == "fixed" else self._build_mobile
         self._pinhole, street, self._traffic, self._speed = build(rng)
         self._backdrop = Backdrop(rng, self._pinhole, street, coarse=1 if kind == "fixed" else 2)
-        self._lead = Model(random_vehicle(rng, None if rng.random() < 0.5 else "car"))
+        # the vehicle ahead of a dash camera: one that can be seen past
+        self._lead = Model(random_vehicle(rng, "van" if rng.random() < 0.25 else "car"))
         self._parked = self._park(rng, street)
         self._still = self._render_still() if kind == "fixed" else None
         noise = rng.standard_normal((height + 64, width + 64, 1)) * rng.uniform(2.0, 3.5)
@@ -120,7 +121,7 @@ class StreetCamera:
             period_m=132.0,
         )
         pinhole = Pinhole(
-            position=(float(rng.uniform(-0.8, 0.8)), 0.0, float(rng.uniform(2.9, 3.5))),
+            position=(float(rng.uniform(-0.2, 0.2)), 0.0, float(rng.uniform(2.9, 3.5))),
             yaw=float(rng.uniform(-0.05, 0.05)),
             pitch=float(rng.uniform(0.15, 0.17)),
             focal_px=self.width * float(rng.uniform(1.1, 1.2)),
