@@ -93,6 +93,7 @@ def _matches(way: RouteConfig, found: Detection) -> bool:
         (way.of is None or found.kind == way.of)
         and (way.labels is None or found.label in way.labels)
         and found.score >= way.min_score
+        and found.box.w >= way.min_width
     )
 
 

@@ -56,10 +56,10 @@ def take(run: DemoRun, joined: JoinedFrame) -> None:
     run.responses.setdefault(joined.pipeline, []).append(joined.response_seconds)
     player = run.players.get(camera)
     if isinstance(player, StreetPlayer) and joined.complete:
-        truth = player.truth.get(joined.frame.sequence)
-        if truth is not None:
+        asked = player.asked_of(joined.frame.sequence)
+        if asked is not None:
             score = run.scores.setdefault(camera, Score())
-            score_frame(score, joined, truth, moving_only=player.kind == "fixed")
+            score_frame(score, joined, asked[0], before=asked[1])
     if joined.vehicles:
         _draw(run, joined)
 
@@ -94,7 +94,9 @@ def conclude(run: DemoRun, ledger: Ledger, seconds: float) -> None:
 def _print_scores(run: DemoRun) -> None:
     from rich.table import Table  # noqa: PLC0415 - slow imports, kept from --help
 
-    from evaluation.scoring import total  # noqa: PLC0415
+    from evaluation.playing import LEARNING_FRAMES  # noqa: PLC0415
+    from evaluation.scenes import LEGIBLE_PLATE_PX  # noqa: PLC0415
+    from evaluation.scoring import LEAST_WIDTH_PX, total  # noqa: PLC0415
 
     table = Table(title="Found, against the truth of the rendered streets")
     table.add_column("camera")
@@ -126,6 +128,12 @@ def _print_scores(run: DemoRun) -> None:
             str(score.vehicles_with_plates),
         )
     stdout().print(table)
+    stdout().print(
+        f"Asked for: vehicles at least {LEAST_WIDTH_PX:.0f} px wide and half visible; of fixed "
+        f"cameras those that move, after {LEARNING_FRAMES} frames of learning the background. "
+        f"Legible: plates at least {LEGIBLE_PLATE_PX:.0f} px wide.\n",
+        style="dim",
+    )
 
 
 def _percent(part: int, whole: int) -> str:

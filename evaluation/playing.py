@@ -40,6 +40,10 @@ STREETS = (
 )
 """The demo's four cameras."""
 
+LEARNING_FRAMES = 25
+"""Frames of a fixed camera that are not scored: background subtraction reports nothing while it
+learns the background (its ``warmup_frames``)."""
+
 
 class Player(ABC):
     """A camera that plays in a thread of its own.
@@ -105,6 +109,17 @@ class StreetPlayer(Player):
         self._scene = StreetCamera(street.kind, street.seed, width=width, height=height, fps=fps)
         self._period = 1 / fps
         self.truth: dict[int, Truth] = {}
+
+    def asked_of(self, sequence: int) -> tuple[Truth, Truth | None] | None:
+        """The truth of a frame, and for a fixed camera that of a second before.
+
+        None where a pipeline cannot be asked yet: a fixed camera's background is not learnt.
+        """
+        truth = self.truth.get(sequence)
+        if truth is None or self.kind == "mobile":
+            return None if truth is None else (truth, None)
+        before = self.truth.get(sequence - max(1, round(1 / self._period)))
+        return None if before is None or sequence < LEARNING_FRAMES else (truth, before)
 
     def _play(self) -> None:
         begin = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,10 @@ LEAST_IOU = 0.3
 region, and hidden parts narrow it."""
 LEAST_VISIBLE = 0.5
 """A vehicle of which less is visible is not asked for (but finding it is no fault)."""
-LEAST_WIDTH_PX = 40.0
+LEAST_WIDTH_PX = 60.0
 """Nor is one that is narrower."""
+LEAST_MOTION_PX = 3.0
+"""A vehicle whose middle has moved less in a second stands still: at a red light, say."""
 
 
 @dataclass(slots=True)
@@ -68,17 +71,20 @@ class Score:
         )
 
 
-def score_frame(score: Score, joined: JoinedFrame, truth: Truth, *, moving_only: bool) -> None:
+def score_frame(
+    score: Score, joined: JoinedFrame, truth: Truth, *, before: Truth | None = None
+) -> None:
     """Compare one frame with its truth.
 
     Args:
         score: is added to.
         joined: what was found.
         truth: what is there.
-        moving_only: the pipeline looks for what moves: parked vehicles are not asked for.
+        before: what was there about a second earlier, for a pipeline that looks for what moves:
+            vehicles that stand still are then not asked for. None asks for all.
     """
     score.frames += 1
-    asked = [v for v in truth.vehicles if _asked(v, moving_only=moving_only)]
+    asked = [v for v in truth.vehicles if _asked(v, before)]
     found = _matches(asked, joined.vehicles)
     score.vehicles += len(asked)
     score.found += len(found)
@@ -88,7 +94,7 @@ def score_frame(score: Score, joined: JoinedFrame, truth: Truth, *, moving_only:
         for reported in joined.vehicles
     )
     for vehicle in truth.vehicles:
-        if vehicle.moving or not moving_only:
+        if _moves(vehicle, before):
             _score_plate(score, vehicle, joined.plates)
 
 
@@ -103,12 +109,23 @@ def total(scores: Sequence[Score]) -> Score:
     return whole
 
 
-def _asked(vehicle: VehicleTruth, *, moving_only: bool) -> bool:
+def _asked(vehicle: VehicleTruth, before: Truth | None) -> bool:
     return (
         vehicle.visible >= LEAST_VISIBLE
         and vehicle.box.w >= LEAST_WIDTH_PX
-        and (vehicle.moving or not moving_only)
+        and _moves(vehicle, before)
     )
+
+
+def _moves(vehicle: VehicleTruth, before: Truth | None) -> bool:
+    if before is None:
+        return True
+    earlier = next((v for v in before.vehicles if v.vehicle == vehicle.vehicle), None)
+    if earlier is None:
+        return vehicle.moving
+    dx = (vehicle.box.x + vehicle.box.w / 2) - (earlier.box.x + earlier.box.w / 2)
+    dy = (vehicle.box.y + vehicle.box.h / 2) - (earlier.box.y + earlier.box.h / 2)
+    return math.hypot(dx, dy) >= LEAST_MOTION_PX
 
 
 def _matches(asked: Sequence[VehicleTruth], reported: Sequence[Found]) -> set[int]:

@@ -182,6 +182,8 @@ class RouteConfig(_Model):
     """Only detections with one of these labels."""
     min_score: float = Field(default=0.0, ge=0.0, le=1.0)
     """Only detections at least this sure."""
+    min_width: float = Field(default=0.0, ge=0.0)
+    """Only detections at least this wide, in pixels: what is too small to be read costs no time."""
     margin: float = Field(default=0.0, ge=0.0, le=1.0)
     """Border added around a crop, as a fraction of its size."""
     quality: int = Field(default=95, ge=1, le=100)
