@@ -105,4 +105,6 @@ class Caller:
             raise RuntimeError(
                 f"{self._name} returned {len(found)} results for a batch of {len(items)}"
             )
+        for strange in (d for own in found for d in own if not isinstance(d, Detection)):
+            raise TypeError(f"{self._name} returned {strange!r}, which is no Detection")
         return found

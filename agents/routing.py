@@ -20,6 +20,9 @@ from dataflow.images import encode_jpeg
 from dataflow.messages import WorkItem
 from dataflow.results import reportable
 
+_FARTHEST = 1e7
+"""Pixels: no image is so large, and sums of such numbers are still exact to a thousandth."""
+
 
 @dataclass(frozen=True, slots=True)
 class Routed:
@@ -49,7 +52,8 @@ def route(
         pixels: decodes the item's image, uint8 [height, width, 3]; called only to cut crops.
 
     Raises:
-        RecordError: reason ``bad-detection``: a box or a score is not a number.
+        RecordError: reason ``bad-detection``: a box or a score is not a number, or a place so far
+            away that no image reaches it; or what `pixels` raises.
     """
     for found in detections:
         _check(found)
@@ -84,7 +88,10 @@ def route(
 
 def _check(found: Detection) -> None:
     box = found.box
-    if not all(map(math.isfinite, (box.x, box.y, box.w, box.h, found.score))):
+    # A comparison with NaN is false.
+    if not all(abs(pixels) <= _FARTHEST for pixels in (box.x, box.y, box.w, box.h)):
+        raise RecordError("bad-detection", f"the function returned {found}")
+    if not math.isfinite(found.score):
         raise RecordError("bad-detection", f"the function returned {found}")
 
 
