@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -105,6 +106,8 @@ class Caller:
             raise RuntimeError(
                 f"{self._name} returned {len(found)} results for a batch of {len(items)}"
             )
-        for strange in (d for own in found for d in own if not isinstance(d, Detection)):
-            raise TypeError(f"{self._name} returned {strange!r}, which is no Detection")
+        things: Iterator[object] = itertools.chain.from_iterable(found)  # whatever the hints say
+        for thing in things:
+            if not isinstance(thing, Detection):
+                raise TypeError(f"{self._name} returned {thing!r}, which is no Detection")
         return found

@@ -24,7 +24,7 @@ from agents.progress import PartitionProgress, Progress
 from agents.queue import WorkQueue
 from agents.routing import route
 from dataflow.config import Config, TopicNames
-from dataflow.errors import BrokerError, RecordError, VideojamError
+from dataflow.errors import BrokerError, RecordError, RecordTooLargeError, VideojamError
 from dataflow.functions.base import Detection, Function, Item
 from dataflow.messages import Stage, WorkItem
 from dataflow.transport import Received, TopicPartition, Transport
@@ -172,6 +172,7 @@ class Engine:
                 if self._monotonic() >= due:
                     self._commit_moved()
                     due = self._monotonic() + _COMMIT_SECONDS
+            self._raise_faults()
         finally:
             self._shut_down(processing)
 
@@ -276,10 +277,10 @@ class Engine:
             self._dead += len(broken)
             self._changed.notify_all()
         for record, progress, error in broken:
-            self._outbox.send_dead(record, error, self._finisher(progress, record.offset))
+            self._outbox.send_dead(record, error, self._finisher(progress, record))
         for entry in evicted:
             drop = self._outbox.drop(entry.item, "queue-full")
-            self._outbox.send_all([drop], self._finisher(entry.progress, entry.record.offset))
+            self._outbox.send_all([drop], self._finisher(entry.progress, entry.record))
 
     def _check_step(self, item: WorkItem) -> None:
         pipeline = self._config.pipelines.get(item.pipeline)
@@ -292,17 +293,34 @@ class Engine:
             )
 
     def _finisher(
-        self, progress: PartitionProgress, offset: int
+        self, progress: PartitionProgress, record: Received, *, last_resort: bool = True
     ) -> Callable[[BrokerError | None], None]:
+        """What to do when an outcome of ``record`` has been delivered, or cannot be.
+
+        Args:
+            progress: of the record's partition.
+            record: as it was received.
+            last_resort: the outcome is a dead letter or a drop: nothing smaller can take its place.
+        """
+
         def done(fault: BrokerError | None) -> None:
-            if fault is not None:
+            if isinstance(fault, RecordTooLargeError) and not last_resort:
+                self._bury(progress, record, _too_large(fault))
+            elif fault is not None:
                 self._fail(DeliveryFailedError(str(fault)))
-                return
-            with self._changed:
-                progress.finish(offset)
-                self._unfinished[progress] -= 1
+            else:
+                with self._changed:
+                    progress.finish(record.offset)
+                    self._unfinished[progress] -= 1
 
         return done
+
+    def _bury(self, progress: PartitionProgress, record: Received, error: RecordError) -> None:
+        """Send the dead letter of an item that had been taken from the queue."""
+        _log.warning("%s/%d/%d is dead: %s", *record[:3], error)
+        with self._changed:
+            self._dead += 1
+        self._outbox.send_dead(record, error, self._finisher(progress, record))
 
     def _commit_moved(self) -> None:
         with self._changed:
@@ -416,7 +434,6 @@ class Engine:
         outcomes = self._caller.call(items)
         finished, ended = self._clock(), self._monotonic()
         for entry, item, outcome in zip(batch, items, outcomes, strict=True):
-            done = self._finisher(entry.progress, entry.record.offset)
             stage = Stage(
                 function=self._name,
                 replica=self._replica,
@@ -427,12 +444,11 @@ class Engine:
             try:
                 if isinstance(outcome, RecordError):
                     raise outcome
-                self._publish(entry.item.passed(stage), item, outcome, done)
+                self._publish(entry, entry.item.passed(stage), item, outcome)
             except RecordError as error:
-                with self._changed:
-                    self._dead += 1
-                _log.warning("%s is dead: %s", entry.item.id, error)
-                self._outbox.send_dead(entry.record, error, done)
+                self._bury(entry.progress, entry.record, error)
+            except RecordTooLargeError as error:
+                self._bury(entry.progress, entry.record, _too_large(error))
         with self._changed:
             self._processed += len(batch)
             self._meter.add(
@@ -446,17 +462,19 @@ class Engine:
             self._cameras.used(homes, ended)
 
     def _publish(
-        self,
-        passed: WorkItem,
-        item: Item,
-        found: tuple[Detection, ...],
-        done: Callable[[BrokerError | None], None],
+        self, entry: _Entry, passed: WorkItem, item: Item, found: tuple[Detection, ...]
     ) -> None:
         pipeline = self._config.pipelines[passed.pipeline]
         routed = route(pipeline, passed, found, lambda: item.image)
         records = [self._outbox.work(onward) for onward in routed.onward]
         records += [self._outbox.result(end) for end in routed.ends]
-        self._outbox.send_all(records, done)
+        self._outbox.send_all(
+            records, self._finisher(entry.progress, entry.record, last_resort=False)
+        )
+
+
+def _too_large(error: RecordTooLargeError) -> RecordError:
+    return RecordError("too-large", str(error))
 
 
 def _numbers(partitions: Collection[TopicPartition]) -> str:
