@@ -357,7 +357,9 @@ class Engine:
                 _log.warning("handing over with work in hand: some items will be done twice")
                 break
             self._outbox.poll(0.02)
-        with self._caller.exclusive(timeout=max(0.1, deadline - self._monotonic())) as free:
+        # A call that hangs holds the function for ever: its cameras keep their last snapshots.
+        patience = 0.1 if self._fault is not None else max(0.1, deadline - self._monotonic())
+        with self._caller.exclusive(timeout=patience) as free:
             if free:
                 self._cameras.hand_over([tp.partition for tp in partitions])
         self._producer.flush(max(0.1, deadline - self._monotonic()))

@@ -77,12 +77,15 @@ class Plant:
 
     Args:
         transport: where.
-        functions: options of the functions ``find`` and ``read``, which follow each other.
+        config: a declaration with a function ``find``; by default one of two functions.
+        functions: options of these two, ``find`` and ``read``, which follow each other.
     """
 
-    def __init__(self, transport: Transport, **functions: dict[str, Any]) -> None:
+    def __init__(
+        self, transport: Transport, *, config: Config | None = None, **functions: dict[str, Any]
+    ) -> None:
         self.transport = transport
-        self.config = Config.model_validate(
+        self.config = config or Config.model_validate(
             {
                 "version": 1,
                 "deployment": f"t-{uuid.uuid4().hex[:8]}",
