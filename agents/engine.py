@@ -35,6 +35,8 @@ _POLL_SECONDS = 0.1
 """Longest wait for records: also how late a stop or a due commit is noticed."""
 _POLL_RECORDS = 64
 """Records taken over from the client at once."""
+_FULL_SECONDS = 2.0
+"""How long a full queue is waited for without polling the group."""
 _COMMIT_SECONDS = 0.5
 """Pause between commits: bounds what is processed twice after a crash."""
 _HANDOVER_SECONDS = 20.0
@@ -129,6 +131,8 @@ class Engine:
         self._unfinished: Counter[PartitionProgress] = Counter()
         self._meter = Meter()
         self._processed = self._dropped = self._dead = 0
+        self._paused: set[TopicPartition] = set()
+        self._full_since: float | None = None
         self._stopping = threading.Event()
         self._fault: BaseException | None = None
         self._caller = Caller(
@@ -161,13 +165,11 @@ class Engine:
         """
         processing = threading.Thread(target=self._process_forever, name="process", daemon=True)
         processing.start()
-        paused: set[TopicPartition] = set()
         due = self._monotonic() + _COMMIT_SECONDS
         try:
             while not self._stopping.is_set():
                 self._raise_faults()
-                paused = self._balance_intake(paused)
-                self._accept(self._consumer.poll(self._intake(), _POLL_SECONDS))
+                self._accept(self._fetch())
                 self._outbox.poll()
                 if self._monotonic() >= due:
                     self._commit_moved()
@@ -228,28 +230,34 @@ class Engine:
 
     # -- fetching -------------------------------------------------------------------------------
 
-    def _intake(self) -> int:
-        """How many records to ask for."""
+    def _fetch(self) -> list[Received]:
+        """Records, as many as the queue has room for; waits for them, or for room."""
+        room = self._await_room()
+        now = self._monotonic()
+        if room:
+            self._full_since = None
+            if self._paused:
+                self._consumer.resume([tp for tp in self._paused if tp in self._progress])
+                self._paused.clear()
+            return self._consumer.poll(min(room, _POLL_RECORDS), _POLL_SECONDS)
+        self._full_since = self._full_since or now
+        if now - self._full_since < _FULL_SECONDS:
+            return []
+        # Polling keeps us in the group. Pausing is for the rare queue that stays full: the client
+        # throws away what it has prefetched, and fetches it again later.
+        owned = set(self._progress.partitions)
+        self._consumer.pause(owned - self._paused)
+        self._paused |= owned
+        return self._consumer.poll(1, 0)
+
+    def _await_room(self) -> int:
+        """Room in the queue, waiting a moment for some; with ``drop-oldest`` there always is."""
         if self._settings.queue.when_full == "drop-oldest":
             return _POLL_RECORDS
         with self._changed:
-            return max(1, min(_POLL_RECORDS, self._queue.room()))
-
-    def _balance_intake(self, paused: set[TopicPartition]) -> set[TopicPartition]:
-        """With ``block``, pause fetching while the queue is full; polling keeps us in the group."""
-        if self._settings.queue.when_full != "block":
-            return paused
-        with self._changed:
-            owned = set(self._progress.partitions)
-            room = self._queue.room()
-        paused &= owned
-        if room == 0 and owned - paused:
-            self._consumer.pause(owned - paused)
-            return owned
-        if paused and room >= max(1, self._settings.queue.items // 2):
-            self._consumer.resume(paused)
-            return set()
-        return paused
+            if not self._queue.room() and not self._stopping.is_set():
+                self._changed.wait(_POLL_SECONDS)
+            return self._queue.room()
 
     def _accept(self, records: list[Received]) -> None:
         if not records:
@@ -415,6 +423,7 @@ class Engine:
                 if self._stopping.is_set():
                     break
                 batch = self._queue.take(limit.max)
+                self._changed.notify_all()  # there is room
                 for entry in batch:
                     self._unfinished[entry.progress] += 1
                 if batch:  # a rebalance may have emptied the queue while the batch waited for more
