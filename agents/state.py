@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agents.engine import ReplicaStatus
 from dataflow.errors import RecordError
 
 
@@ -50,40 +49,6 @@ class ReplicaState(BaseModel):
     """Mean seconds in the function per item."""
     response_seconds: float | None
     """Mean seconds from capture to the end of this function."""
-
-    @classmethod
-    def of(
-        cls,
-        status: ReplicaStatus,
-        *,
-        replica: str,
-        incarnation: str,
-        function: str,
-        host: str,
-        pid: int,
-        at: float,
-        started_at: float,
-    ) -> ReplicaState:
-        """The row for a status."""
-        return cls(
-            replica=replica,
-            incarnation=incarnation,
-            function=function,
-            host=host,
-            pid=pid,
-            at=at,
-            started_at=started_at,
-            partitions=status.partitions,
-            queued=status.queued,
-            queued_bytes=status.queued_bytes,
-            processed=status.processed,
-            dropped=status.dropped,
-            dead=status.dead,
-            rate=status.rate,
-            busy=status.busy,
-            service_seconds=status.service_seconds,
-            response_seconds=status.response_seconds,
-        )
 
     @classmethod
     def from_json(cls, value: bytes) -> ReplicaState:

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import cv2
 
@@ -72,8 +72,8 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
     started_at = time.time()
 
     def row() -> ReplicaState:
-        return ReplicaState.of(
-            engine.status(),
+        return ReplicaState(
+            **asdict(engine.status()),
             replica=replica,
             incarnation=incarnation,
             function=options.function,

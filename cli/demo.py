@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 import time
 import uuid
@@ -27,7 +26,7 @@ from cli.common import (
 from cli.demo_report import DemoRun, conclude, take
 from cli.init import default_topics
 from cli.up import own_or_outside_broker, prepare_topics, report_end, stop_on_signals
-from dataflow.errors import SourceError, VideojamError
+from dataflow.errors import ModelError, SourceError, VideojamError
 
 if TYPE_CHECKING:
     import threading
@@ -75,7 +74,10 @@ def demo(
         float | None, typer.Option(help="Frames a second of each camera; default 4, a video's own.")
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Go on until Ctrl-C, and keep topics and broker data.")
+        bool,
+        typer.Option(
+            "--keep", help="Go on until Ctrl-C; on a cluster of yours, leave the topics there."
+        ),
     ] = False,
     bootstrap_servers: BootstrapOption = None,
     out: Annotated[Path, typer.Option(help="Folder for annotated pictures.")] = Path("out/demo"),
@@ -89,8 +91,10 @@ def demo(
     for file in video or ():
         if not file.is_file():
             raise SourceError(f"no such video: {file}\n  remedy: name a file that OpenCV can read")
+    if model is not None and not model.is_file():
+        raise ModelError(f"no such network: {model}\n  remedy: name an .onnx or .pt file")
     began = time.monotonic()
-    run = DemoRun(out)
+    run = DemoRun(out / time.strftime("%Y%m%d-%H%M%S"))  # runs do not mix, nothing is removed
     with ExitStack() as stack:
         stopping = stack.enter_context(stop_on_signals())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="videojam-demo-")))
@@ -101,8 +105,7 @@ def demo(
         prepare_topics(config, quiet=True)
         if not keep:
             stack.callback(_remove_topics, config)
-        supervisor = Supervisor(file, servers, out / "logs")
-        shutil.rmtree(out, ignore_errors=True)
+        supervisor = Supervisor(file, servers, run.out / "logs")
         watch = ResultWatch(config, transport, pictures=True, start="earliest")
         stack.callback(watch.close)
         players = _players(config, video or [], kind, fps)
