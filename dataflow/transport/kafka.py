@@ -53,7 +53,8 @@ class KafkaTransport:
         security: authentication and encryption.
         max_message_size: largest record, in bytes.
         session_timeout: seconds after which the group gives a silent member's partitions away.
-        extra: further librdkafka settings, for producers and consumers alike.
+        max_poll_interval: seconds without a poll after which a member leaves its group; not below
+            ``session_timeout``.
     """
 
     def __init__(
@@ -63,11 +64,12 @@ class KafkaTransport:
         security: SecurityConfig | None = None,
         max_message_size: int = 10 * 1024 * 1024,
         session_timeout: float = 6.0,
-        extra: Mapping[str, str | int | bool] | None = None,
+        max_poll_interval: float = 300.0,
     ) -> None:
         self.bootstrap_servers = bootstrap_servers
         self._max_message_size = max_message_size
         self._session_timeout = session_timeout
+        self._max_poll_interval = max_poll_interval
         self._common: dict[str, Any] = {
             "bootstrap.servers": bootstrap_servers,
             # A cluster that comes back is noticed within a second, not after librdkafka's ten.
@@ -77,7 +79,6 @@ class KafkaTransport:
             "logger": _log,
             "error_cb": _on_error,
             **security_settings(security or SecurityConfig()),
-            **(extra or {}),
         }
 
     @classmethod
@@ -121,6 +122,7 @@ class KafkaTransport:
                 "client.id": group,
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": timeout,
+                "max.poll.interval.ms": int(self._max_poll_interval * 1000),
                 "heartbeat.interval.ms": max(100, timeout // 3),
                 "auto.offset.reset": "earliest",
             },

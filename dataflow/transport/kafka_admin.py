@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
@@ -153,10 +154,15 @@ class KafkaAdmin:
         }
 
     def close(self) -> None:
-        """Release the connections; confluent-kafka releases the client when it is collected."""
+        """Release the connections."""
         for consumer in self._groups.values():
             consumer.close()
         self._groups.clear()
+        # confluent-kafka releases an admin client when it is collected, and waits for its threads
+        # then. Let go of it here: the cycle collector may run anywhere, in another admin client's
+        # own thread too, which would then serve nobody.
+        with contextlib.suppress(AttributeError):
+            del self._client
 
     def _committed(self, group: str, partitions: list[ConfluentPartition]) -> dict[int, int]:
         """Next offset of each partition; negative where the group has committed none.

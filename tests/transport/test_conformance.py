@@ -39,7 +39,7 @@ def _open(request: pytest.FixtureRequest, *, poll_seconds: float) -> Transport:
     return KafkaTransport(
         bootstrap_servers=request.getfixturevalue("kafka").bootstrap_servers,
         session_timeout=_SESSION_SECONDS,
-        extra={"max.poll.interval.ms": int(poll_seconds * 1000)},
+        max_poll_interval=poll_seconds,
     )
 
 
@@ -335,10 +335,15 @@ class TestGroup:
 
 
 class TestLostPartitions:
-    def test_a_member_that_stopped_polling_is_told_and_its_commits_are_refused(
-        self, impatient: Transport
-    ) -> None:
+    @pytest.fixture
+    def kit(self, impatient: Transport) -> Iterator[Kit]:
         kit = Kit(impatient)
+        yield kit
+        kit.close()
+
+    def test_a_member_that_stopped_polling_is_told_and_its_commits_are_refused(
+        self, kit: Kit
+    ) -> None:
         topic, group = kit.topic(), kit.name()
         sent = kit.fill(topic, 1, 3)
         a, b = Recorder("a"), Recorder("b")
@@ -352,7 +357,6 @@ class TestLostPartitions:
         assert a.events("lost") == [{TopicPartition(topic, 0)}]
         assert a.events("revoked") == []
         assert kit.admin.lag(group, topic) == {0: 3}
-        kit.close()
 
 
 class _CommitsOnRevoke(Recorder):
