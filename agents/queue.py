@@ -6,7 +6,7 @@ Pure: no lock, no clock. The engine guards it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
@@ -68,9 +68,20 @@ class WorkQueue(Generic[T]):
                 evicted.append(self._pop())
         return evicted
 
-    def take(self, most: int) -> list[T]:
-        """Up to ``most`` items, oldest first."""
-        return [self._pop() for _ in range(min(most, len(self._items)))]
+    def __iter__(self) -> Iterator[T]:
+        """What waits, oldest first."""
+        return iter(self._items)
+
+    def remove(self, places: Sequence[int]) -> list[T]:
+        """Take out the items at these places, 0 being the oldest, in the order of ``places``."""
+        if list(places) == list(range(len(places))):
+            return [self._pop() for _ in places]
+        items = list(self._items)
+        taken = [items[place] for place in places]
+        gone = set(places)
+        self._items = deque(item for place, item in enumerate(items) if place not in gone)
+        self._bytes -= sum(map(self._size_of, taken))
+        return taken
 
     def discard(self, unwanted: Callable[[T], bool]) -> list[T]:
         """Remove and return the items for which ``unwanted`` holds."""

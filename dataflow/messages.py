@@ -135,7 +135,7 @@ class WorkItem:
         detections: what the step before found in this image, in its pixels.
         carried: what all steps found that belongs to this item, in the frame's pixels.
         stages: the steps passed so far.
-        hops: how often it was offloaded to a peer.
+        hops: how often it was offloaded to a peer on its way to this step.
         traceparent: W3C trace context, if the camera or its application set one.
     """
 
@@ -235,8 +235,8 @@ class WorkItem:
             raise RecordError("bad-header", f"a header cannot be read: {error}") from error
 
     def passed(self, stage: Stage) -> WorkItem:
-        """The item after one more stage."""
-        return replace(self, stages=(*self.stages, stage))
+        """The item after one more stage; it has not been offloaded on its way to the next one."""
+        return replace(self, stages=(*self.stages, stage), hops=0)
 
 
 def rfc3339(seconds: float) -> str:

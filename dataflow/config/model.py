@@ -127,6 +127,34 @@ class RetentionConfig(_Model):
     """Bytes per partition above which the oldest are deleted; no limit when absent."""
 
 
+class BalancingConfig(_Model):
+    """How the replicas of a function share their work."""
+
+    policy: Literal["videojam", "none", "wrr", "shared-queue", "jsq"] | None = None
+    """videojam forecasts and sends surplus straight to peers; wrr deals round by speed; jsq sends
+    each item where it is done first; shared-queue lets idle replicas ask for work; none leaves
+    items where Kafka puts them. Absent: videojam, but none for a stateful function."""
+    forecaster: str | None = None
+    """Entry point under videojam.forecasters; the one that ships when absent."""
+    forecaster_parameters: dict[str, object] = Field(default_factory=dict)
+    """Passed to the forecaster, which validates them."""
+    rhythm: Literal["reactive", "thesis"] = "reactive"
+    """reactive decides anew each second and whenever queues turn out other than expected; thesis
+    decides every ten seconds, as printed."""
+    order: Literal["fifo", "thesis"] = "fifo"
+    """fifo bounds the response time; thesis takes the newest item four times out of five."""
+    hop_limit: int = Field(default=2, ge=1, le=16)
+    """How often an item may be handed on."""
+    bytes_per_second: Size | None = None
+    """Most bytes that a replica hands on in a second; no limit when absent."""
+    wrr_original_weights: bool = False
+    """wrr: weights as the thesis' authors compute them, which distort 1:2:3 to 2:3:4."""
+    wrr_keep_dead: bool = False
+    """wrr: go on sending to neighbours that are silent, as the original does."""
+    exchange: Literal["direct", "faust"] = "direct"
+    """How rows and signals travel: through a reader of the replica's own, or Faust agents."""
+
+
 class FunctionConfig(_Model):
     """One function type and its topic group."""
 
@@ -156,6 +184,22 @@ class FunctionConfig(_Model):
     """The function keeps state per camera, which follows the camera through a snapshots topic."""
     snapshot_every: Duration = 5.0
     """How often a stateful function's cameras are saved."""
+    balancing: BalancingConfig = BalancingConfig()
+    """How its replicas share their work."""
+
+    @property
+    def balancing_policy(self) -> Literal["videojam", "none", "wrr", "shared-queue", "jsq"]:
+        """The balancer in force."""
+        return self.balancing.policy or ("none" if self.stateful else "videojam")
+
+    @model_validator(mode="after")
+    def _state_stays_at_home(self) -> Self:
+        if self.stateful and self.balancing_policy != "none":
+            raise ValueError(
+                f"balancing.policy {self.balancing.policy} would take items away from the replica "
+                "that holds their camera's state: a stateful function needs policy: none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _enough_partitions(self) -> Self:
@@ -254,6 +298,23 @@ class PipelineConfig(_Model):
         return ()
 
 
+class OverloadConfig(_Model):
+    """What goes first when a function's replicas together lack capacity."""
+
+    policy: Literal["none", "rate", "oldest", "priority"] = "none"
+    """rate thins cameras evenly where their frames enter; priority thins the less important ones;
+    oldest drops the oldest items of the cameras that have most waiting; none leaves it to the
+    limits of the queues."""
+    priorities: dict[str, int] = Field(default_factory=dict)
+    """Importance of cameras, larger is more; 0 for those that are not listed."""
+
+    @model_validator(mode="after")
+    def _priorities_are_used(self) -> Self:
+        if self.priorities and self.policy not in ("priority", "oldest"):
+            raise ValueError(f"priorities have no meaning with policy: {self.policy}")
+        return self
+
+
 class ResultsConfig(_Model):
     """The topics that results are published on."""
 
@@ -278,6 +339,8 @@ class Config(_Model):
     """Function types, by name."""
     pipelines: dict[Name, PipelineConfig] = Field(min_length=1)
     """Pipelines, by name."""
+    overload: OverloadConfig = OverloadConfig()
+    """What goes first when there is more work than capacity."""
     results: ResultsConfig = ResultsConfig()
     """The topics that results are published on."""
 

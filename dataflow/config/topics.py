@@ -60,6 +60,11 @@ class TopicNames:
         """What cameras produced and what was dropped where."""
         return f"{self.deployment}.accounting"
 
+    @property
+    def capacity(self) -> str:
+        """Which functions lack capacity, compacted; keyed by function."""
+        return f"{self.deployment}.capacity"
+
     def group(self, function: str) -> str:
         """Consumer group of a function's replicas."""
         return f"{self.deployment}.{function}"
@@ -118,4 +123,5 @@ def declared_topics(config: Config) -> tuple[TopicSpec, ...]:
         "delete",
         retention_ms=config.results.accounting_retention * 1000,
     )
+    add(names.capacity, 1, "compact", segment_ms=60_000, delete_retention_ms=60_000)
     return tuple(specs)
