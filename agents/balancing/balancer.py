@@ -14,7 +14,10 @@ from agents.balancing.values import Actions, Queue, Relayed, Row, Waiting
 
 
 class Balancer(Protocol):
-    """Decides for one replica. All times are seconds of one clock; it counts slots from its zero."""
+    """Decides for one replica.
+
+    All times are seconds of one clock, whose zero slots are counted from: the epoch.
+    """
 
     def start(self, now: float) -> Actions:
         """The replica is ready: announce it."""
@@ -27,7 +30,8 @@ class Balancer(Protocol):
     def arrived(self, now: float, items: Sequence[Waiting]) -> Actions:
         """Items came from upstream, those included that the queue then dropped.
 
-        Called after they were put in the queue, and before the function can take them.
+        Called when they are in the queue, before the function can take them and before a full
+        queue drops any: what comes back may make room.
         """
         ...
 

@@ -149,6 +149,11 @@ class RoundRobin:
         self._credit = dict.fromkeys(self._weights, 0.0)
         self._sum = sum(self._weights.values())
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Who takes part, sorted."""
+        return tuple(self._weights)
+
     def next(self) -> str:
         """Whose turn it is."""
         for name, weight in self._weights.items():
@@ -167,7 +172,8 @@ class WeightedRoundRobin(NoBalancing):
     """Each item from upstream goes to whoever's turn it is, by weights that never change.
 
     Weights are the processing rates of self and neighbours as they are known ``warm_up`` seconds
-    after the start; until then, items stay. Work that is queued is never moved.
+    after the start. Until then everybody's turn is equal: whoever gets nothing can measure nothing.
+    Work that is queued is never moved.
 
     Args:
         replica: its name.
@@ -195,29 +201,30 @@ class WeightedRoundRobin(NoBalancing):
         self._weigh = weigh
         self._keep_dead = keep_dead
         self._turns: RoundRobin | None = None
+        self._equal: RoundRobin | None = None
 
     def arrived(self, now: float, items: Sequence[Waiting]) -> Actions:
         """Deal them out."""
         super().arrived(now, items)
-        if self._turns is None:
-            self._turns = self._measure(now)
-        turns = self._turns
-        if turns is None:
-            return ()
+        turns = self._turns or self._warming_up(now)
         return self._offloads([(self._next(turns, now), item) for item in items])
 
-    def _measure(self, now: float) -> RoundRobin | None:
+    def _warming_up(self, now: float) -> RoundRobin:
         own = self._member.mu(now)
-        if now < self._measured_at or not own:
-            return None
-        view = self._member.table.view(now, self._member.row(now))
-        rates = dict(zip(view.replicas, view.mus.tolist(), strict=True))
-        return RoundRobin(self._weigh(rates))
+        if now >= self._measured_at and own:
+            view = self._member.table.view(now, self._member.row(now))
+            rates = dict(zip(view.replicas, view.mus.tolist(), strict=True))
+            self._turns = RoundRobin(self._weigh(rates))
+            return self._turns
+        everybody = (self._me, *self._member.table.alive(now))
+        if self._equal is None or self._equal.names != tuple(sorted(everybody)):
+            self._equal = RoundRobin(dict.fromkeys(everybody, 1.0))
+        return self._equal
 
     def _next(self, turns: RoundRobin, now: float) -> str:
         while True:
             chosen = turns.next()
-            alive = chosen == self._me or self._member.table.knows(chosen, now)
+            alive = chosen == self._me or chosen in self._member.table.alive(now)
             if alive or self._keep_dead:
                 return chosen
             turns.drop(chosen)

@@ -83,7 +83,7 @@ class Dispatcher:
             now: seconds.
             window: seconds that they are meant for.
         """
-        credits = {
+        left_over = {
             peer: min(1.0, max(0.0, quota.allowed(now) - quota.sent))
             for peer, quota in self._quotas.items()
         }
@@ -93,7 +93,7 @@ class Dispatcher:
                 urgent=transfer.urgent if self._settings.urgent else 0,
                 started=now,
                 seconds=window * self._settings.pace,
-                credit=credits.get(transfer.receiver, 0.0),
+                credit=left_over.get(transfer.receiver, 0.0),
             )
             for transfer in transfers
         }

@@ -57,7 +57,7 @@ class Links:
         self._peers.pop(peer, None)
 
     def throughput(self, peer: str) -> float:
-        """Moving mean of bytes / seconds of its deliveries, latency included; 0 before the first."""
+        """Moving mean of bytes / seconds of its deliveries, latency included; 0 before any."""
         sums = self._peers.get(peer)
         return 0.0 if sums is None else sums.rate
 

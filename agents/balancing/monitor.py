@@ -49,7 +49,7 @@ class Rate:
 
     def __init__(self, *, horizon: float = 10.0) -> None:
         self._horizon = horizon
-        self._batches: deque[_Batch] = deque()
+        self._larger: deque[_Batch] = deque()  # those that no later batch reaches, largest first
         self._counted: deque[_Batch] = deque(maxlen=_RATES)
         self._value: float | None = None
 
@@ -63,10 +63,12 @@ class Rate:
         if items <= 0 or not seconds > 0 or not math.isfinite(seconds):
             return
         batch = _Batch(now, items, items / seconds)
-        self._batches.append(batch)
-        while self._batches[0].at < now - self._horizon:
-            self._batches.popleft()
-        largest = max(b.items for b in self._batches)
+        while self._larger and self._larger[-1].items <= items:
+            self._larger.pop()
+        self._larger.append(batch)
+        while self._larger[0].at < now - self._horizon:
+            self._larger.popleft()
+        largest = self._larger[0].items
         if batch.items < largest and (self._value is None or batch.rate <= self._value):
             return
         # Smaller batches counted while nothing larger had been seen; now they do not.

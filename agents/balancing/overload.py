@@ -1,9 +1,9 @@
 """When the whole group lacks capacity: who loses how much, and who is told.
 
 Balancing cannot help when what waits and what is forecast exceed what all known replicas together
-process in a window. Frames are then shed at the earliest step of the pipelines, where they have cost
-the least, by a declared policy that is fair between cameras: nobody gets more while somebody with
-less could get more instead (max-min fairness).
+process in a window. Frames are then shed at the earliest step of the pipelines, where they have
+cost the least, by a declared policy that is fair between cameras: nobody gets more while somebody
+with less could get more instead (max-min fairness).
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class Overload:
 
 
 class Admission:
-    """Sheds at the earliest step: which frames of a camera may pass (policy ``rate``, ``priority``).
+    """Sheds at the earliest step: which frames may pass (policies ``rate`` and ``priority``).
 
     Thinning is even: a camera with 1/3 kept passes every third frame.
     """

@@ -18,8 +18,8 @@ class BalancingSettings:
         slots: k, slots a window, and of a forecast.
         history: h, slots that a forecast is made from.
         period: slots from one policy to the next; k in the thesis.
-        lookahead: slots of the forecast that a policy counts and paces its offloads over; k in
-            the thesis.
+        lookahead: slots of the forecast, not necessarily whole, that a policy counts and paces its
+            offloads over; k in the thesis.
         react: shortest pause in seconds between policies when queues turn out other than expected;
             None leaves it at one policy a period, as the thesis does.
         settle: seconds after the start of a slot at which its policy is computed, so that the rows
@@ -47,7 +47,7 @@ class BalancingSettings:
     slots: int = 10
     history: int = 50
     period: int = 1
-    lookahead: int = 1
+    lookahead: float = 1.0
     react: float | None = 0.05
     settle: float = 0.2
     rounds: int = 3
@@ -93,7 +93,7 @@ class BalancingSettings:
         """As printed: a policy and nothing else every 10 s."""
         return cls(
             period=10,
-            lookahead=10,
+            lookahead=10.0,
             react=None,
             settle=0.0,
             liveness=None,

@@ -58,7 +58,7 @@ class StateTable:
         slot: length of a slot, seconds.
         slots: k, slots a window.
         history: h, slots of history.
-        rounds: windows until a row that is not renewed is unknown; one before that, it is asked for.
+        rounds: windows until a row that is not renewed is unknown; one earlier it is asked for.
         liveness: seconds after which a row that is not renewed is left out of policies; None to
             rely on ``rounds`` alone, as the thesis does.
     """
@@ -119,7 +119,8 @@ class StateTable:
 
     def hear_relayed(self, rows: Iterable[Relayed], now: float) -> bool:
         """Take the rows of somebody else's table; True if any was news."""
-        return any([self.hear(relayed.row, now, age=relayed.age) for relayed in rows])
+        taken = [self.hear(relayed.row, now, age=relayed.age) for relayed in rows]
+        return any(taken)
 
     def forget(self, replica: str) -> None:
         """It has said goodbye."""
@@ -151,6 +152,16 @@ class StateTable:
         """Whether the row of a neighbour may be used."""
         entry = self._entries.get(replica)
         return entry is not None and self._usable(entry, now)
+
+    def alive(self, now: float) -> tuple[str, ...]:
+        """Neighbours that were heard lately, sorted, whether or not their rate is known."""
+        return tuple(
+            sorted(
+                name
+                for name, entry in self._entries.items()
+                if entry.rounds_left > 0 and not self._silent(entry, now)
+            )
+        )
 
     def to_ask(self, now: float) -> tuple[str, ...]:
         """Neighbours whose state is to be requested, sorted: old rows, and unknown ones."""

@@ -85,14 +85,12 @@ class Waiting:
         camera: whose it is.
         size: bytes.
         hops: how often it has been offloaded; 0 is an item from upstream.
-        since: when it entered this queue, seconds.
     """
 
     key: Hashable
     camera: str = ""
     size: int = 0
     hops: int = 0
-    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

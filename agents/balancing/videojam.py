@@ -23,6 +23,7 @@ from agents.balancing.table import View
 from agents.balancing.values import (
     Action,
     Actions,
+    Floats,
     Forecast,
     Histories,
     Offload,
@@ -259,10 +260,19 @@ class VideoJam:
             window=settings.lookahead * settings.slot,
             replicas=view.replicas,
             waiting=view.waiting,
-            forecast=forecasts[:, : settings.lookahead].sum(axis=1),
+            forecast=self._ahead(forecasts),
             mus=view.mus,
             least=settings.least,
         )
+
+    def _ahead(self, forecasts: Histories) -> Floats:
+        """Items expected within the lookahead."""
+        whole = int(self._settings.lookahead)
+        part = self._settings.lookahead - whole
+        expected = forecasts[:, :whole].sum(axis=1, dtype=np.float64)
+        if part:
+            expected += part * forecasts[:, whole]
+        return expected
 
     def _forecasts_of(self, view: View) -> Histories:
         """One batched call a slot, and another when somebody joins."""
@@ -336,9 +346,10 @@ class VideoJam:
         return (SendSignal(signal=risk),)
 
     def _is_at_risk(self, policy: Policy) -> bool:
-        """As printed, whenever it was not expected. When policies follow each other within
-        milliseconds, tables differ by what is on its way, and only a replica that has more than
-        its share is at risk.
+        """As printed, whenever the work was not expected.
+
+        When policies follow each other within milliseconds, tables differ by what is on its way,
+        and only a replica that has more than its share is at risk.
         """
         return self._settings.react is None or bool(policy.sent_by(self._me))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -65,20 +65,28 @@ class Item:
     """A frame or an object on its way.
 
     Attributes:
-        number: unique in the simulation.
-        camera: whose.
         captured: when, seconds.
-        size: bytes.
+        work: what its balancer sees of it; the key is unique in the simulation.
         objects: bytes of each object that is cut from it.
-        hops: offloads.
     """
 
-    number: int
-    camera: str
     captured: float
-    size: int
+    work: Waiting
     objects: tuple[int, ...] = ()
-    hops: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.work.size
+
+    @property
+    def camera(self) -> str:
+        """Whose."""
+        return self.work.camera
+
+    def offloaded(self) -> Item:
+        """The same at a peer."""
+        return replace(self, work=replace(self.work, hops=self.work.hops + 1))
 
 
 @dataclass(slots=True)
@@ -130,7 +138,7 @@ class Node:
         self._generator = generator
         self._life = 0
         self._link_free = 0.0
-        self._sending: dict[int, Item] = {}
+        self._sending: dict[Hashable, Item] = {}
         self._balancer: Balancer | None = None
 
     @property
@@ -179,7 +187,7 @@ class Node:
         now = self._group.loop.now
         self.queue += items
         if sender is None:
-            self._do(self.balancer.arrived(now, [_waiting(item, now) for item in items]))
+            self._do(self.balancer.arrived(now, [item.work for item in items]))
         else:
             self._do(self.balancer.offloaded(now, sender, len(items), table))
         self.tick()
@@ -202,7 +210,7 @@ class Node:
     def tick(self) -> None:
         """Let the balancer look at the queue, then the function take a batch."""
         now = self._group.loop.now
-        waiting = tuple(_waiting(item, now) for item in self.queue)
+        waiting = tuple([item.work for item in self.queue])
         self._do(self.balancer.tick(now, Queue(waiting=waiting, in_flight=len(self.in_flight))))
         self._take()
 
@@ -252,18 +260,18 @@ class Node:
     def _offload(self, action: Offload) -> None:
         group, loop = self._group, self._group.loop
         wanted = set(action.keys)
-        by_key = {item.number: item for item in self.queue if item.number in wanted}
-        items = [by_key[key] for key in action.keys if isinstance(key, int) and key in by_key]
+        by_key = {item.work.key: item for item in self.queue if item.work.key in wanted}
+        items = [by_key[key] for key in action.keys if key in by_key]
         if not items:
             return
-        self.queue = [item for item in self.queue if item.number not in wanted]
+        self.queue = [item for item in self.queue if item.work.key not in wanted]
         size = sum(item.size for item in items)
         group.books.offloads += 1
         group.books.offloaded += len(items)
         group.books.offloaded_bytes += size
         began, life = loop.now, self._life
         for place, item in enumerate(items):
-            self._sending[item.number] = item
+            self._sending[item.work.key] = item
             self._link_free = max(self._link_free, began) + item.size / group.link.bandwidth
             table = action.table if place == 0 else ()
             loop.at(
@@ -278,11 +286,11 @@ class Node:
         self, peer: str, item: Item, table: Sequence[Relayed], began: float, life: int
     ) -> None:
         """The broker has it: the original is committed, and the peer fetches it."""
-        if life != self._life or item.number not in self._sending:
+        if life != self._life or item.work.key not in self._sending:
             return  # the sender died before it was acknowledged: it is delivered again
-        del self._sending[item.number]
+        del self._sending[item.work.key]
         loop = self._group.loop
-        self._group.deliver(peer, replace(item, hops=item.hops + 1), self.spec.name, table)
+        self._group.deliver(peer, item.offloaded(), self.spec.name, table)
         seconds = loop.now + self._group.link.latency - began
 
         def acknowledge() -> None:
@@ -290,10 +298,6 @@ class Node:
                 self._do(self.balancer.delivered(loop.now, peer, 1, item.size, seconds))
 
         loop.at(loop.now + self._group.link.latency, Rank.SIGNAL, acknowledge)
-
-
-def _waiting(item: Item, now: float) -> Waiting:
-    return Waiting(key=item.number, camera=item.camera, size=item.size, hops=item.hops, since=now)
 
 
 MakeBalancer = Callable[[ReplicaSpec, str, float, "Group"], Balancer]

@@ -14,6 +14,7 @@ from agents.balancing import (
     BalancingSettings,
     Peer,
     ShortestQueue,
+    Waiting,
     last_window,
     make_balancer,
 )
@@ -171,7 +172,7 @@ def _cutter(following: Group, numbers: count[int], link: LinkSpec) -> Callable[[
     """Each object that was found goes to the next function, to the home of its camera."""
 
     def cut(item: Item) -> None:
-        objects = [Item(next(numbers), item.camera, item.captured, size) for size in item.objects]
+        objects = [_item(next(numbers), item.camera, item.captured, size) for size in item.objects]
         if objects:
             loop = following.loop
             loop.at(loop.now + link.latency, Rank.DATA, lambda: following.enter(objects))
@@ -195,8 +196,14 @@ def _schedule(scenario: Scenario, first: Group, numbers: count[int], seed: int) 
 def _enter(camera: Camera, frame: Frame, numbers: count[int], *, whole: bool) -> list[Item]:
     """What the first group gets: the frame, or its objects where there is no group to cut it."""
     if whole:
-        return [Item(next(numbers), camera.name, frame.at, frame.size, frame.objects)]
-    return [Item(next(numbers), camera.name, frame.at, size) for size in frame.objects]
+        return [_item(next(numbers), camera.name, frame.at, frame.size, frame.objects)]
+    return [_item(next(numbers), camera.name, frame.at, size) for size in frame.objects]
+
+
+def _item(
+    number: int, camera: str, captured: float, size: int, objects: tuple[int, ...] = ()
+) -> Item:
+    return Item(captured, Waiting(key=number, camera=camera, size=size), objects)
 
 
 def _left(groups: Sequence[Group]) -> bool:
