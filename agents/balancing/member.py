@@ -1,0 +1,119 @@
+"""What every balancer does alike: measure itself, follow the others, publish its row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agents.balancing.monitor import Monitor
+from agents.balancing.settings import BalancingSettings
+from agents.balancing.table import StateTable
+from agents.balancing.values import (
+    MAX_CAMERAS,
+    Actions,
+    PublishState,
+    Queue,
+    Relayed,
+    Row,
+    Waiting,
+)
+
+
+class Member:
+    """One replica of a group.
+
+    Args:
+        replica: its name.
+        incarnation: which life of it.
+        now: seconds.
+        settings: see there.
+    """
+
+    def __init__(
+        self, *, replica: str, incarnation: str, now: float, settings: BalancingSettings
+    ) -> None:
+        self.replica = replica
+        self.incarnation = incarnation
+        self.settings = settings
+        self.partitions: tuple[int, ...] = ()
+        self.queue = Queue()
+        self.monitor = Monitor(now, slot=settings.slot, history=settings.history)
+        self.table = StateTable(
+            replica,
+            slot=settings.slot,
+            slots=settings.slots,
+            history=settings.history,
+            rounds=settings.rounds,
+            liveness=settings.liveness,
+        )
+        self._published: Row | None = None
+        self._published_rate = 0.0
+
+    def arrived(self, now: float, items: Sequence[Waiting]) -> None:
+        """Items came from upstream."""
+        self.monitor.arrived(
+            now,
+            len(items),
+            sum(item.size for item in items),
+            cameras=[item.camera for item in items if item.camera],
+        )
+
+    def mu(self, now: float) -> float:
+        """Its own rate, or the mean of its neighbours' until it has one; 0 if nobody has."""
+        own = self.monitor.mu
+        return self.table.mean_mu(now) if own is None else own
+
+    def row(self, now: float) -> Row:
+        """Its row right now."""
+        self.monitor.advance(now)
+        return Row(
+            replica=self.replica,
+            incarnation=self.incarnation,
+            at=now,
+            load=len(self.queue.waiting),
+            in_flight=self.queue.in_flight,
+            mu=self.mu(now),
+            slot=self.monitor.slot,
+            history=self.monitor.history,
+            partitions=self.partitions,
+            item_bytes=round(self.monitor.item_bytes, 1),
+            cameras=self.monitor.cameras(MAX_CAMERAS),
+        )
+
+    def relay(self, now: float) -> tuple[Relayed, ...]:
+        """Its row, and those of the others that it knows best."""
+        own = Relayed(row=self.row(now), age=0.0)
+        return (own, *self.table.relay(now, self.settings.relay_rows))
+
+    def publish(self, now: float) -> Actions:
+        """The action that publishes its row."""
+        row = self.row(now)
+        recent = row.history[-self.settings.slots :]
+        self._published = row
+        self._published_rate = sum(recent) / len(recent) / self.settings.slot if recent else 0.0
+        return (PublishState(row=row),)
+
+    def publish_if_due(self, now: float) -> Actions:
+        """Its row, if it is time for one or if there is news."""
+        last = self._published
+        if last is None:
+            return self.publish(now)
+        passed = now - last.at
+        beat = self.settings.heartbeat
+        # Rows leave at the start of a slot, so that all of a slot's are there when it has settled.
+        new_slot = self.monitor.slot_of(now) != self.monitor.slot_of(last.at)
+        due = beat is not None and (passed >= beat or (new_slot and passed >= beat / 2))
+        if due or (passed >= self.settings.news_gap and self.is_news(now)):
+            return self.publish(now)
+        return ()
+
+    def is_news(self, now: float) -> bool:
+        """Whether its queue is far from what the others must believe."""
+        last = self._published
+        if last is None:
+            return True
+        believed = max(
+            0.0, last.load + last.in_flight + (self._published_rate - last.mu) * (now - last.at)
+        )
+        off = abs(len(self.queue.waiting) + self.queue.in_flight - believed)
+        mu = self.mu(now)
+        return off >= self.settings.news_items and off > self.settings.news_seconds * mu

@@ -1,0 +1,104 @@
+"""Parameters of the balancers. Each default is written here once; docs/balancing.md explains them.
+
+Defaults that the thesis does not give, or that differ from it, were measured with
+`evaluation.simulation`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalancingSettings:
+    """How a replica balances.
+
+    Attributes:
+        slot: delta, seconds of a slot.
+        slots: k, slots a window, and of a forecast.
+        history: h, slots that a forecast is made from.
+        period: slots from one policy to the next; k in the thesis.
+        lookahead: slots of the forecast, not necessarily whole, that a policy counts and paces its
+            offloads over; k in the thesis.
+        react: shortest pause in seconds between policies when queues turn out other than expected;
+            None leaves it at one policy a period, as the thesis does.
+        settle: seconds after the start of a slot at which its policy is computed, so that the rows
+            that everybody publishes at the start of the slot are in it.
+        rounds: windows until a row that is not renewed is unknown.
+        liveness: seconds until then; None for `rounds` alone, as the thesis.
+        heartbeat: seconds between rows when there is no news; None for none, as the thesis.
+        news_seconds: a queue is news when it is so many seconds of work off what the last row
+            makes the others believe.
+        news_items: and at least so many items.
+        news_gap: shortest pause between rows, seconds.
+        pace: fraction of the lookahead over which an offload is spread.
+        urgent: whether what waits already, beyond the sender's share of all that waits, may leave
+            at once; the thesis paces it like the rest.
+        hop_limit: how often an item may be offloaded.
+        least: items below which a transfer is not worth it.
+        link_aware: offload an item only if it is expected to be done earlier there.
+        gain: by how many seconds earlier, at least.
+        bytes_per_second: most bytes offloaded a second; None for no limit.
+        error: relative error of a prediction above which a state update is due.
+        relay_rows: rows of others that a signal or an offload carries at most.
+    """
+
+    slot: float = 1.0
+    slots: int = 10
+    history: int = 50
+    period: int = 1
+    lookahead: float = 1.0
+    react: float | None = 0.05
+    settle: float = 0.2
+    rounds: int = 3
+    liveness: float | None = 3.0
+    heartbeat: float | None = 1.0
+    news_seconds: float = 0.1
+    news_items: int = 2
+    news_gap: float = 0.1
+    pace: float = 0.8
+    urgent: bool = True
+    hop_limit: int = 2
+    least: int = 1
+    link_aware: bool = True
+    gain: float = 0.0
+    bytes_per_second: float | None = None
+    error: float = 0.2
+    relay_rows: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense.
+
+        Raises:
+            ValueError: names the parameter; the configuration turns it into its own error.
+        """
+        positive = ("slot", "slots", "history", "period", "lookahead", "rounds", "hop_limit")
+        for name in (*positive, "least", "pace"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+        for name in ("settle", "news_seconds", "news_items", "news_gap", "gain", "error"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)!r}")
+        for name in ("react", "liveness", "heartbeat", "bytes_per_second"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0 or absent, not {value!r}")
+        if self.lookahead > self.slots:
+            raise ValueError(f"lookahead ({self.lookahead}) reaches beyond slots ({self.slots})")
+        if self.pace > 1:
+            raise ValueError(f"pace is a fraction of the window, not {self.pace!r}")
+
+    @classmethod
+    def thesis(cls) -> BalancingSettings:
+        """As printed: a policy and nothing else every 10 s."""
+        return cls(
+            period=10,
+            lookahead=10.0,
+            react=None,
+            settle=0.0,
+            liveness=None,
+            heartbeat=None,
+            news_seconds=float("inf"),
+            urgent=False,
+            link_aware=False,
+        )

@@ -1,0 +1,257 @@
+"""The state table: what a replica knows about its neighbours (thesis 3.4.3, baselines "Table").
+
+Rows are what their makers measured. Forecasts live beside them and never in them, so a relayed row
+cannot carry a forecast under a measured timestamp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from agents.balancing.values import Floats, Histories, Relayed, Row
+
+
+@dataclass(slots=True)
+class _Entry:
+    row: Row
+    heard_at: float
+    """When its maker is known to have been alive, by our clock."""
+    rounds_left: int
+    history: Histories
+    """float32[h], measured, oldest first."""
+    forecast_slot: int = 0
+    forecast: Histories | None = None
+    """float32[k], from ``forecast_slot`` on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The known replicas at one moment, in the order of ``replicas``.
+
+    Attributes:
+        slot: the slot that the histories end before.
+        replicas: names; our own is the first.
+        rows: the rows behind it.
+        waiting: float64[n], items that each is estimated to have waiting.
+        busy: float64[n], the same with what is in the function.
+        mus: float64[n], items a second.
+        histories: float32[n, h], arrivals a slot, measured as far as known and forecast from there.
+    """
+
+    slot: int
+    replicas: tuple[str, ...]
+    rows: tuple[Row, ...]
+    waiting: Floats
+    busy: Floats
+    mus: Floats
+    histories: Histories
+
+
+class StateTable:
+    """Rows of the neighbours.
+
+    Args:
+        own: name of this replica, whose rows are ignored: it knows itself best.
+        slot: length of a slot, seconds.
+        slots: k, slots a window.
+        history: h, slots of history.
+        rounds: windows until a row that is not renewed is unknown; one earlier it is asked for.
+        liveness: seconds after which a row that is not renewed is left out of policies; None to
+            rely on ``rounds`` alone, as the thesis does.
+    """
+
+    def __init__(
+        self,
+        own: str,
+        *,
+        slot: float = 1.0,
+        slots: int = 10,
+        history: int = 50,
+        rounds: int = 3,
+        liveness: float | None = 3.0,
+    ) -> None:
+        self._own = own
+        self._slot_seconds = slot
+        self._slots = slots
+        self._history = history
+        self._rounds = rounds
+        self._liveness = liveness
+        self._entries: dict[str, _Entry] = {}
+
+    # -- what is heard --------------------------------------------------------------------------
+
+    def hear(self, row: Row, now: float, *, age: float | None = None) -> bool:
+        """Take a row, if it is newer than what is known.
+
+        Only the maker's own timestamps are compared. One exception: a replica that was given up,
+        and comes back as another process whose clock is behind, is believed when it says so itself.
+
+        Args:
+            row: as its maker made it.
+            now: seconds.
+            age: for a relayed row, seconds since the relaying replica heard it; None for a row
+                that comes from its maker.
+
+        Returns:
+            Whether it was taken.
+        """
+        if row.replica == self._own:
+            return False
+        old = self._entries.get(row.replica)
+        heard_at = now if age is None else now - age
+        if old is not None and row.at <= old.row.at:
+            reborn = row.incarnation != old.row.incarnation
+            if age is not None or not reborn or not self._silent(old, now):
+                return False
+        history = np.zeros(self._history, dtype=np.float32)
+        measured = row.history[-self._history :]
+        if measured:
+            history[-len(measured) :] = measured
+        entry = _Entry(row, heard_at, self._rounds, history)
+        if old is not None:
+            entry.heard_at = max(heard_at, old.heard_at)
+            entry.forecast, entry.forecast_slot = old.forecast, old.forecast_slot
+        self._entries[row.replica] = entry
+        return True
+
+    def hear_relayed(self, rows: Iterable[Relayed], now: float) -> bool:
+        """Take the rows of somebody else's table; True if any was news."""
+        taken = [self.hear(relayed.row, now, age=relayed.age) for relayed in rows]
+        return any(taken)
+
+    def forget(self, replica: str) -> None:
+        """It has said goodbye."""
+        self._entries.pop(replica, None)
+
+    def end_round(self) -> None:
+        """A window has ended: each row is one window older."""
+        for entry in self._entries.values():
+            entry.rounds_left -= 1
+
+    # -- what is known --------------------------------------------------------------------------
+
+    @property
+    def neighbours(self) -> tuple[str, ...]:
+        """Everybody ever heard of that has not said goodbye, sorted."""
+        return tuple(sorted(self._entries))
+
+    def row(self, replica: str) -> Row | None:
+        """The row of a neighbour, however old."""
+        entry = self._entries.get(replica)
+        return None if entry is None else entry.row
+
+    def heard_at(self, replica: str) -> float | None:
+        """When a neighbour is last known to have been alive, by our clock."""
+        entry = self._entries.get(replica)
+        return None if entry is None else entry.heard_at
+
+    def knows(self, replica: str, now: float) -> bool:
+        """Whether the row of a neighbour may be used."""
+        entry = self._entries.get(replica)
+        return entry is not None and self._usable(entry, now)
+
+    def alive(self, now: float) -> tuple[str, ...]:
+        """Neighbours that were heard lately, sorted, whether or not their rate is known."""
+        return tuple(
+            sorted(
+                name
+                for name, entry in self._entries.items()
+                if entry.rounds_left > 0 and not self._silent(entry, now)
+            )
+        )
+
+    def to_ask(self, now: float) -> tuple[str, ...]:
+        """Neighbours whose state is to be requested, sorted: old rows, and unknown ones."""
+        return tuple(
+            sorted(
+                name
+                for name, entry in self._entries.items()
+                if entry.rounds_left <= 1 or not self._usable(entry, now)
+            )
+        )
+
+    def mean_mu(self, now: float) -> float:
+        """Mean processing rate of the usable neighbours; 0 without any."""
+        rates = [e.row.mu for e in self._entries.values() if self._usable(e, now)]
+        return sum(rates) / len(rates) if rates else 0.0
+
+    def relay(self, now: float, most: int) -> tuple[Relayed, ...]:
+        """The freshest usable rows, for a signal or an offload."""
+        usable = [e for e in self._entries.values() if self._usable(e, now)]
+        usable.sort(key=lambda entry: (-entry.heard_at, entry.row.replica))
+        return tuple(
+            Relayed(row=entry.row, age=max(0.0, now - entry.heard_at)) for entry in usable[:most]
+        )
+
+    def _silent(self, entry: _Entry, now: float) -> bool:
+        return self._liveness is not None and now - entry.heard_at > self._liveness
+
+    def _usable(self, entry: _Entry, now: float) -> bool:
+        return entry.rounds_left > 0 and entry.row.mu > 0 and not self._silent(entry, now)
+
+    # -- what is estimated ----------------------------------------------------------------------
+
+    def view(self, now: float, own: Row, received: Mapping[str, float] | None = None) -> View:
+        """The group right now (Eq 3.1): rows carried on from when they were heard.
+
+        ``load' = max(0, load + sum(lambda) - mu * elapsed - sent + received)``
+
+        Args:
+            now: seconds.
+            own: this replica's row, measured now.
+            received: items that each neighbour has got since its row (negative: given away).
+        """
+        usable = sorted(n for n, entry in self._entries.items() if self._usable(entry, now))
+        entries = [self._entries[name] for name in usable]
+        given = received or {}
+        slot = own.slot
+        histories = np.zeros((len(entries) + 1, self._history), dtype=np.float32)
+        measured = own.history[-self._history :]
+        if measured:
+            histories[0, -len(measured) :] = measured
+        for place, entry in enumerate(entries, 1):
+            histories[place] = self._carried_on(entry, slot)
+        # Where no forecast is known, what came lately is the best guess of what came since.
+        recent = histories[1:, -self._slots :].mean(axis=1) / self._slot_seconds
+        elapsed = np.array([max(0.0, now - e.heard_at) for e in entries], dtype=np.float64)
+        mus = np.array([e.row.mu for e in entries], dtype=np.float64)
+        change = recent * elapsed - mus * elapsed
+        change += np.array([given.get(name, 0.0) for name in usable], dtype=np.float64)
+        waiting = np.array([e.row.load for e in entries], dtype=np.float64)
+        in_flight = np.array([e.row.in_flight for e in entries], dtype=np.float64)
+        return View(
+            slot=slot,
+            replicas=(own.replica, *usable),
+            rows=(own, *(entry.row for entry in entries)),
+            waiting=np.concatenate([[float(own.load)], np.maximum(0.0, waiting + change)]),
+            busy=np.concatenate(
+                [[float(own.load + own.in_flight)], np.maximum(0.0, waiting + in_flight + change)]
+            ),
+            mus=np.concatenate([[own.mu], mus]),
+            histories=histories,
+        )
+
+    def note_forecasts(self, view: View, forecasts: Histories) -> None:
+        """Keep the forecasts of a view: they stand in for measurements until these come."""
+        for name, forecast in zip(view.replicas, forecasts, strict=True):
+            entry = self._entries.get(name)
+            if entry is not None:
+                entry.forecast, entry.forecast_slot = forecast, view.slot
+
+    def _carried_on(self, entry: _Entry, slot: int) -> Histories:
+        """Its history up to ``slot``: shifted left, forecasts in the place of what is missing."""
+        missing = min(max(0, slot - entry.row.slot), self._history)
+        if not missing:
+            return entry.history
+        if entry.forecast is None:
+            recent = entry.history[-self._slots :]
+            filled = np.resize(recent, missing)
+        else:
+            first = slot - missing - entry.forecast_slot
+            places = np.arange(first, first + missing)
+            # Beyond its end a forecast repeats, as one of a window that is like the last would.
+            filled = entry.forecast[places % len(entry.forecast)]
+        return np.concatenate([entry.history, filled])[-self._history :]

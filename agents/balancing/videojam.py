@@ -1,0 +1,391 @@
+"""The balancer of the thesis, chapter 3: forecasts, one common policy, signals.
+
+Two ways to run it, see `BalancingSettings`. As printed, a policy is made every 10 s and executed
+until the next. By default it is made anew each slot, and in between whenever a row or the queue
+turns out other than expected; the forecast still reaches k slots.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from agents.balancing.dispatcher import Dispatcher, Peer
+from agents.balancing.links import Links
+from agents.balancing.member import Member
+from agents.balancing.overload import Demand
+from agents.balancing.policy import Policy, compute_policy
+from agents.balancing.settings import BalancingSettings
+from agents.balancing.signals import CongestionRisk, InformationRequest, Signal, StateUpdate
+from agents.balancing.table import View
+from agents.balancing.values import (
+    Action,
+    Actions,
+    Floats,
+    Forecast,
+    Histories,
+    Offload,
+    Queue,
+    Relayed,
+    Row,
+    SendSignal,
+    Waiting,
+)
+
+_SMALLEST_ERROR = 2.0
+"""Items by which a prediction may always be off: a relative error of one or two items is none."""
+
+
+class VideoJam:
+    """One replica's balancer.
+
+    Args:
+        replica: its name.
+        incarnation: which life of it.
+        now: seconds.
+        forecast: arrivals of all replicas in one call.
+        settings: see there.
+    """
+
+    def __init__(
+        self,
+        *,
+        replica: str,
+        incarnation: str,
+        now: float,
+        forecast: Forecast,
+        settings: BalancingSettings,
+    ) -> None:
+        self._me = replica
+        self._settings = settings
+        self._forecast = forecast
+        self._member = Member(replica=replica, incarnation=incarnation, now=now, settings=settings)
+        self._links = Links()
+        self._dispatcher = Dispatcher(settings, self._links)
+        self._policy: Policy | None = None
+        self._policy_slot = self._window = self._member.monitor.slot_of(now)
+        self._stale = True
+        self._forecasts: tuple[int, tuple[str, ...], Histories] | None = None
+        self._sent: dict[str, deque[tuple[float, int]]] = {}
+        self._received: dict[str, int] = {}
+        self._warned: set[str] = set()
+        self._table_sent: set[str] = set()
+
+    # -- what it shows --------------------------------------------------------------------------
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy of the whole group, as this replica sees it; None before the first."""
+        return self._policy
+
+    def demand(self, now: float) -> Demand:
+        """What the whole known group has to do in the next k slots, against what it can do."""
+        view = self._view(now)
+        seconds = self._settings.slots * self._settings.slot
+        cameras: dict[str, float] = {}
+        for row in view.rows:
+            for camera, rate in row.cameras.items():
+                cameras[camera] = cameras.get(camera, 0.0) + rate
+        return Demand(
+            waiting=float(view.waiting.sum()),
+            arriving=float(self._forecasts_of(view).sum()) / seconds,
+            available=float(view.mus.sum()),
+            seconds=seconds,
+            cameras=cameras,
+        )
+
+    @property
+    def member(self) -> Member:
+        """Monitor and state table."""
+        return self._member
+
+    @property
+    def links(self) -> Links:
+        """Estimates of the links to the peers."""
+        return self._links
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def start(self, now: float) -> Actions:
+        """Announce the replica and ask everybody for their state."""
+        request = InformationRequest(
+            sender=self._me,
+            incarnation=self._member.incarnation,
+            at=now,
+            table=self._member.relay(now),
+        )
+        return (*self._member.publish(now), SendSignal(signal=request))
+
+    def assigned(self, now: float, partitions: Sequence[int]) -> Actions:
+        """Tell the others where to offload to."""
+        self._member.partitions = tuple(sorted(partitions))
+        return self._member.publish(now)
+
+    def arrived(self, now: float, items: Sequence[Waiting]) -> Actions:
+        """Count them."""
+        self._member.arrived(now, items)
+        return ()
+
+    def processed(self, now: float, items: int, seconds: float) -> Actions:
+        """Measure mu."""
+        self._member.monitor.processed(now, items, seconds)
+        return ()
+
+    def heard(self, now: float, row: Row) -> Actions:
+        """Take the row; the next tick sees to what follows."""
+        self._stale |= self._member.table.hear(row, now)
+        return ()
+
+    def gone(self, now: float, replica: str) -> Actions:
+        """Forget it: no quota for it outlives the next tick."""
+        self._member.table.forget(replica)
+        self._links.forget(replica)
+        self._sent.pop(replica, None)
+        self._dispatcher.limit(replica, 0)
+        self._stale = True
+        return ()
+
+    def signalled(self, now: float, signal: Signal) -> Actions:
+        """Take its table, and do what it asks for."""
+        if signal.sender == self._me:
+            return ()
+        self._stale |= self._member.table.hear_relayed(signal.table, now)
+        if signal.to not in (None, self._me):
+            return ()
+        if isinstance(signal, CongestionRisk):
+            self._dispatcher.limit(signal.sender, signal.expected)
+        elif isinstance(signal, InformationRequest):
+            return self._update(now, signal.sender)
+        return ()
+
+    def offloaded(self, now: float, sender: str, items: int, table: Sequence[Relayed]) -> Actions:
+        """Work is always accepted; what it says about the others' plans is checked."""
+        changed = self._member.table.hear_relayed(table, now)
+        self._received[sender] = self._received.get(sender, 0) + items
+        policy = self._policy
+        if changed or self._dispatcher.peers:
+            # Only to judge by: the running offload goes on under its own policy.
+            policy = self._compute(now, self._view(now))
+        if policy is None:
+            return ()
+        if not any(transfer.sender == sender for transfer in policy.sent_to(self._me)):
+            return self._warn(now, sender, policy)
+        return self._check_prediction(now, sender, policy)
+
+    def delivered(self, now: float, peer: str, items: int, size: int, seconds: float) -> Actions:
+        """Measure the link."""
+        self._dispatcher.acknowledged(size)
+        self._links.delivered(peer, size, seconds)
+        return ()
+
+    def failed(self, now: float, peer: str, items: int, size: int) -> Actions:
+        """The items are back; the peer has not got them."""
+        self._dispatcher.acknowledged(size)
+        self._dispatcher.returned(peer, items)
+        self._sent.setdefault(peer, deque()).append((now, -items))
+        return ()
+
+    def tick(self, now: float, queue: Queue) -> Actions:
+        """Publish, ask, decide and offload, as far as each is due."""
+        member = self._member
+        member.queue = queue
+        member.monitor.advance(now)
+        actions: list[Action] = [*self._end_windows(now)]
+        news = member.is_news(now)
+        actions += member.publish_if_due(now)
+        view: View | None = None
+        if self._policy_is_due(now, news=news):
+            view = self._view(now)
+            self._adopt(now, self._compute(now, view))
+        if self._dispatcher.peers:
+            actions += self._offload(now, queue, view or self._view(now))
+        return tuple(actions)
+
+    # -- windows and policies -------------------------------------------------------------------
+
+    def _end_windows(self, now: float) -> list[Action]:
+        """At the end of each window, rows age, and old ones are asked for."""
+        window = self._member.monitor.slot // self._settings.slots
+        ended, self._window = window - self._window, window
+        if ended <= 0:
+            return []
+        self._member.table.end_round()
+        return [
+            SendSignal(
+                signal=InformationRequest(
+                    sender=self._me,
+                    incarnation=self._member.incarnation,
+                    to=name,
+                    at=now,
+                    table=self._member.relay(now),
+                )
+            )
+            for name in self._member.table.to_ask(now)
+        ]
+
+    def _policy_is_due(self, now: float, *, news: bool) -> bool:
+        settings = self._settings
+        slot = self._member.monitor.slot
+        settled = now - slot * settings.slot >= settings.settle
+        if slot // settings.period != self._policy_slot // settings.period and settled:
+            return True
+        if self._policy is None:
+            return self._stale
+        if settings.react is None or now - self._policy.at < settings.react:
+            return False
+        return news or self._stale or self._somebody_fell_silent(now)
+
+    def _somebody_fell_silent(self, now: float) -> bool:
+        knows = self._member.table.knows
+        return any(not knows(peer, now) for peer in self._dispatcher.peers)
+
+    def _view(self, now: float) -> View:
+        received = {}
+        for peer, sent in self._sent.items():
+            # What left shortly before a row was heard was still on its way when that was made.
+            heard = self._member.table.heard_at(peer)
+            since = -np.inf if heard is None else heard - 2 * self._links.seconds(peer, 0)
+            while sent and sent[0][0] < since:
+                sent.popleft()
+            received[peer] = float(sum(items for _, items in sent))
+        return self._member.table.view(now, self._member.row(now), received)
+
+    def _compute(self, now: float, view: View) -> Policy:
+        settings = self._settings
+        forecasts = self._forecasts_of(view)
+        return compute_policy(
+            at=now,
+            window=settings.lookahead * settings.slot,
+            replicas=view.replicas,
+            waiting=view.waiting,
+            forecast=self._ahead(forecasts),
+            mus=view.mus,
+            least=settings.least,
+        )
+
+    def _ahead(self, forecasts: Histories) -> Floats:
+        """Items expected within the lookahead."""
+        whole = int(self._settings.lookahead)
+        part = self._settings.lookahead - whole
+        expected = forecasts[:, :whole].sum(axis=1, dtype=np.float64)
+        if part:
+            expected += part * forecasts[:, whole]
+        return expected
+
+    def _forecasts_of(self, view: View) -> Histories:
+        """One batched call a slot, and another when somebody joins."""
+        known = self._forecasts
+        if known is not None and known[0] == view.slot and known[1] == view.replicas:
+            return known[2]
+        forecasts = np.maximum(self._forecast(np.maximum(view.histories, 0)), 0)
+        self._member.table.note_forecasts(view, forecasts)
+        self._forecasts = (view.slot, view.replicas, forecasts)
+        return forecasts
+
+    def _adopt(self, now: float, policy: Policy) -> None:
+        self._policy = policy
+        slot = self._member.monitor.slot
+        if slot != self._policy_slot:
+            self._received.clear()
+            self._warned.clear()
+            self._table_sent.clear()
+        self._policy_slot = slot
+        self._stale = False
+        self._dispatcher.adopt(policy.sent_by(self._me), now, policy.window)
+
+    # -- offloading -----------------------------------------------------------------------------
+
+    def _offload(self, now: float, queue: Queue, view: View) -> list[Action]:
+        peers = {
+            name: Peer(busy=float(busy), mu=float(mu))
+            for name, busy, mu in zip(view.replicas, view.busy, view.mus, strict=True)
+            if name != self._me
+        }
+        due = self._dispatcher.due(now, queue, mu=self._member.mu(now), peers=peers)
+        actions: list[Action] = []
+        for peer, keys in sorted(due.items()):
+            row = self._member.table.row(peer)
+            if row is None:
+                continue
+            first = peer not in self._table_sent
+            self._table_sent.add(peer)
+            self._sent.setdefault(peer, deque()).append((now, len(keys)))
+            actions.append(
+                Offload(
+                    peer=peer,
+                    partitions=row.partitions,
+                    keys=keys,
+                    table=self._member.relay(now) if first else (),
+                )
+            )
+        if due:
+            gone = {key for keys in due.values() for key in keys}
+            self._member.queue = Queue(
+                waiting=tuple(item for item in queue.waiting if item.key not in gone),
+                in_flight=queue.in_flight,
+            )
+        return actions
+
+    # -- judging what comes ---------------------------------------------------------------------
+
+    def _warn(self, now: float, sender: str, policy: Policy) -> Actions:
+        """Unexpected work: stop it, unless there is room for it anyway."""
+        if sender in self._warned or not self._is_at_risk(policy):
+            return ()
+        self._warned.add(sender)
+        risk = CongestionRisk(
+            sender=self._me,
+            incarnation=self._member.incarnation,
+            to=sender,
+            at=now,
+            table=self._member.relay(now),
+            expected=policy.expected_from(sender, self._me),
+        )
+        return (SendSignal(signal=risk),)
+
+    def _is_at_risk(self, policy: Policy) -> bool:
+        """As printed, whenever the work was not expected.
+
+        When policies follow each other within milliseconds, tables differ by what is on its way,
+        and only a replica that has more than its share is at risk.
+        """
+        return self._settings.react is None or bool(policy.sent_by(self._me))
+
+    def _check_prediction(self, now: float, sender: str, policy: Policy) -> Actions:
+        predicted = policy.expected_from(sender, self._me)
+        actual = self._received[sender]
+        off = abs(predicted - actual)
+        if off <= _SMALLEST_ERROR or off <= self._settings.error * predicted:
+            return ()
+        if self._settings.react is None and actual < predicted:
+            return ()  # the rest of the window's quota may still come
+        if self._settings.react is not None:
+            # Neighbours read every row: one that has news serves as the update, at its own pace.
+            self._stale = True
+            return self._member.publish_if_due(now)
+        return self._update(now, sender)
+
+    def _update(self, now: float, to: str) -> Actions:
+        update = StateUpdate(
+            sender=self._me,
+            incarnation=self._member.incarnation,
+            to=to,
+            at=now,
+            table=self._member.relay(now),
+        )
+        return (SendSignal(signal=update),)
+
+
+def last_window(slots: int) -> Forecast:
+    """The thesis' forecaster for YOLO: the next window is like the last.
+
+    Args:
+        slots: k.
+    """
+
+    def forecast(histories: Histories) -> Histories:
+        return histories[:, -slots:]
+
+    return forecast

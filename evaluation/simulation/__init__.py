@@ -1,0 +1,1 @@
+"""Discrete-event simulation of replicas that run the production balancers."""
