@@ -1,9 +1,10 @@
 """The data plane of a replica: fetch, queue, process in batches, publish, commit.
 
-Two threads share one lock: the fetching thread (`Engine.run`) polls the group, decodes headers,
-fills the queue and commits; the processing thread takes batches and calls the function. Nothing of
-an item is committed before everything that became of it has been acknowledged, so whatever dies,
-the item is delivered again: at least once.
+Three threads share what is in hand: the fetching thread (`Engine.run`) polls the group, decodes
+headers, fills the queue and commits; the processing thread takes batches and calls the function;
+the balancing thread (`agents.steering`) hands items on to peers. Nothing of an item is committed
+before everything that became of it has been acknowledged, so whatever dies, the item is delivered
+again: at least once.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ import contextlib
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 
+from agents.balancing import Balancer, make_order
 from agents.caller import Caller, StalledError
 from agents.cameras import CameraStates
+from agents.exchange import Exchange
+from agents.hand import Entry, Hand
+from agents.intake import Intake
 from agents.meter import Meter
 from agents.outbox import Outbox
-from agents.progress import PartitionProgress, Progress
-from agents.queue import WorkQueue
+from agents.progress import PartitionProgress
 from agents.routing import route
+from agents.state import Balance, ReplicaState
+from agents.status import ReplicaStatus
+from agents.steering import Steering
 from dataflow.config import Config, TopicNames
 from dataflow.errors import BrokerError, RecordError, RecordTooLargeError, VideojamError
 from dataflow.functions.base import Detection, Function, Item
@@ -47,47 +52,6 @@ class DeliveryFailedError(VideojamError):
     """An outcome could not be published; its item is delivered again after a restart."""
 
 
-@dataclass(slots=True)
-class _Entry:
-    item: WorkItem
-    record: Received
-    progress: PartitionProgress
-    received: float
-
-    @property
-    def size(self) -> int:
-        return len(self.item.data)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaStatus:
-    """A replica at one moment; what its row in ``F.state`` shows.
-
-    Attributes:
-        partitions: numbers of the partitions it owns.
-        queued: items waiting.
-        queued_bytes: their bytes.
-        processed: items that the function has processed, in all.
-        dropped: items dropped, in all.
-        dead: dead letters, in all.
-        rate: items a second over the last seconds.
-        busy: fraction of the last seconds spent in the function.
-        service_seconds: mean time of the function per item, None while unknown.
-        response_seconds: mean time from capture to the end of this function.
-    """
-
-    partitions: tuple[int, ...]
-    queued: int
-    queued_bytes: int
-    processed: int
-    dropped: int
-    dead: int
-    rate: float
-    busy: float
-    service_seconds: float | None
-    response_seconds: float | None
-
-
 class Engine:
     """One replica of one function.
 
@@ -97,6 +61,10 @@ class Engine:
         function: the plugin; the engine closes it.
         transport: where records come from and go to.
         replica: this replica's name, unique in the group.
+        incarnation: this process's own name.
+        balancer: decides what is handed on to peers.
+        exchange: how the peers are heard and told; the engine closes it.
+        describe: makes the replica's record of ``F.state`` from its status and its balancing.
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.
     """
@@ -109,6 +77,10 @@ class Engine:
         function: Function,
         transport: Transport,
         replica: str,
+        incarnation: str,
+        balancer: Balancer,
+        exchange: Exchange,
+        describe: Callable[[ReplicaStatus, Balance], ReplicaState],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -120,15 +92,9 @@ class Engine:
         self._clock = clock
         self._monotonic = monotonic
         self._names = TopicNames(config.deployment)
-        self._changed = threading.Condition()
-        self._queue: WorkQueue[_Entry] = WorkQueue(
-            max_items=self._settings.queue.items,
-            max_bytes=int(self._settings.queue.size),
-            when_full=self._settings.queue.when_full,
-            size_of=lambda entry: entry.size,
-        )
-        self._progress = Progress()
-        self._unfinished: Counter[PartitionProgress] = Counter()
+        self._hand = Hand(self._settings.queue, make_order(self._settings.balancing.order))
+        self._changed = self._hand.changed
+        self._progress = self._hand.progress
         self._meter = Meter()
         self._processed = self._dropped = self._dead = 0
         self._paused: set[TopicPartition] = set()
@@ -151,6 +117,21 @@ class Engine:
             topic=self._names.snapshots(name) if self._settings.stateful else None,
             every=self._settings.snapshot_every,
         )
+        self._steering = Steering(
+            balancer=balancer,
+            exchange=exchange,
+            hand=self._hand,
+            outbox=self._outbox,
+            config=config,
+            function=name,
+            replica=replica,
+            incarnation=incarnation,
+            describe=lambda balance: describe(self.status(), balance),
+            finisher=lambda entry: self._finisher(entry.progress, entry.record),
+            clock=clock,
+            monotonic=monotonic,
+        )
+        self._intake = Intake(config, name, self._hand, self._steering)
         self._consumer = transport.consumer(self._names.group(name), [self._names.work(name)], self)
 
     # -- life -----------------------------------------------------------------------------------
@@ -165,6 +146,8 @@ class Engine:
         """
         processing = threading.Thread(target=self._process_forever, name="process", daemon=True)
         processing.start()
+        balancing = threading.Thread(target=self._balance_forever, name="balance", daemon=True)
+        balancing.start()
         due = self._monotonic() + _COMMIT_SECONDS
         try:
             while not self._stopping.is_set():
@@ -176,7 +159,7 @@ class Engine:
                     due = self._monotonic() + _COMMIT_SECONDS
             self._raise_faults()
         finally:
-            self._shut_down(processing)
+            self._shut_down(processing, balancing)
 
     def stop(self) -> None:
         """Finish the batch in hand, hand everything else back, and return from `run`."""
@@ -190,8 +173,8 @@ class Engine:
         with self._changed:
             return ReplicaStatus(
                 partitions=tuple(tp.partition for tp in self._progress.partitions),
-                queued=len(self._queue),
-                queued_bytes=self._queue.bytes,
+                queued=len(self._hand),
+                queued_bytes=self._hand.bytes,
                 processed=self._processed,
                 dropped=self._dropped,
                 dead=self._dead,
@@ -201,8 +184,10 @@ class Engine:
                 response_seconds=self._meter.response_seconds(now),
             )
 
-    def _shut_down(self, processing: threading.Thread) -> None:
+    def _shut_down(self, processing: threading.Thread, balancing: threading.Thread) -> None:
         self.stop()
+        self._steering.stop()
+        balancing.join(_HANDOVER_SECONDS)
         processing.join(0 if isinstance(self._fault, StalledError) else _HANDOVER_SECONDS)
         # An outage must not keep a stopped worker alive: what is not published and committed by
         # the deadline is delivered again to another replica.
@@ -255,50 +240,25 @@ class Engine:
         if self._settings.queue.when_full == "drop-oldest":
             return _POLL_RECORDS
         with self._changed:
-            if not self._queue.room() and not self._stopping.is_set():
+            if not self._hand.room() and not self._stopping.is_set():
                 self._changed.wait(_POLL_SECONDS)
-            return self._queue.room()
+            return self._hand.room()
 
     def _accept(self, records: list[Received]) -> None:
         if not records:
             return
-        now = self._clock()
-        evicted: list[_Entry] = []
-        broken: list[tuple[Received, PartitionProgress, RecordError]] = []
         with self._changed:
-            for record in records:
-                if record.topic_partition not in self._progress:
-                    continue  # revoked while it was on its way to us; its next owner has it too
-                progress = self._progress.of(record.topic_partition)
-                progress.start(record.offset)
-                try:
-                    item = WorkItem.from_record(record.headers, record.value)
-                    self._check_step(item)
-                except RecordError as fault:
-                    self._unfinished[progress] += 1
-                    broken.append((record, progress, fault))
-                    continue
-                evicted += self._queue.offer(_Entry(item, record, progress, now))
-            for entry in evicted:
-                self._unfinished[entry.progress] += 1
-            self._dropped += len(evicted)
-            self._dead += len(broken)
-            self._changed.notify_all()
-        for record, progress, error in broken:
+            came = self._intake.accept(records, self._clock())
+            self._dropped += len(came.evicted) + len(came.refused)
+            self._dead += len(came.broken)
+        for record, progress, error in came.broken:
             self._outbox.send_dead(record, error, self._finisher(progress, record))
-        for entry in evicted:
-            drop = self._outbox.drop(entry.item, "queue-full")
-            self._outbox.send_all([drop], self._finisher(entry.progress, entry.record))
-
-    def _check_step(self, item: WorkItem) -> None:
-        pipeline = self._config.pipelines.get(item.pipeline)
-        if pipeline is None:
-            raise RecordError("unknown-pipeline", f"no pipeline {item.pipeline!r} is declared")
-        step = pipeline.step(item.step)
-        if step is None or step.function != self._name:
-            raise RecordError(
-                "unknown-step", f"{item.step!r} of {item.pipeline!r} is no step of {self._name}"
-            )
+        for entry in came.evicted:
+            self._steering.drop(entry, "queue-full")
+        for entry in came.refused:
+            self._steering.drop(entry, "overload")
+        for outgoing in came.outgoing:
+            self._steering.send(outgoing)
 
     def _finisher(
         self, progress: PartitionProgress, record: Received, *, last_resort: bool = True
@@ -318,8 +278,7 @@ class Engine:
                 self._fail(DeliveryFailedError(str(fault)))
             else:
                 with self._changed:
-                    progress.finish(record.offset)
-                    self._unfinished[progress] -= 1
+                    self._hand.finish(progress, record.offset)
 
         return done
 
@@ -351,6 +310,8 @@ class Engine:
             self._cameras.take_over([tp.partition for tp in partitions])
         with self._changed:
             self._progress.assign(partitions)
+            outgoing = self._steering.assigned()
+        self._steering.send(outgoing)
         _log.info("%s owns %s more: %s", self._replica, len(partitions), _numbers(partitions))
 
     def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
@@ -358,9 +319,8 @@ class Engine:
         going = set(partitions)
         deadline = self._monotonic() + _HANDOVER_SECONDS
         with self._changed:
-            self._queue.discard(lambda entry: entry.record.topic_partition in going)
-            leaving = [self._progress.of(tp) for tp in partitions if tp in self._progress]
-        while any(self._unfinished[p] for p in leaving) and self._fault is None:
+            self._hand.discard(going)
+        while self._has_open(going) and self._fault is None:
             if self._monotonic() > deadline:
                 _log.warning("handing over with work in hand: some items will be done twice")
                 break
@@ -380,20 +340,29 @@ class Engine:
         """Somebody else has them already: forget them."""
         going = set(partitions)
         with self._changed:
-            self._queue.discard(lambda entry: entry.record.topic_partition in going)
+            self._hand.discard(going)
         with self._caller.exclusive():
             self._cameras.forget([tp.partition for tp in partitions])
         self._drop(partitions)
 
     def _drop(self, partitions: Collection[TopicPartition]) -> None:
         with self._changed:
-            for tp in partitions:
-                if tp in self._progress:
-                    self._unfinished.pop(self._progress.of(tp), None)
-            self._progress.drop(partitions)
+            self._hand.forget(partitions)
+            outgoing = self._steering.assigned()
+        self._steering.send(outgoing)
         _log.info("%s gave up %s: %s", self._replica, len(partitions), _numbers(partitions))
 
-    # -- processing -----------------------------------------------------------------------------
+    def _has_open(self, partitions: Collection[TopicPartition]) -> bool:
+        with self._changed:
+            return self._hand.has_open(partitions)
+
+    # -- balancing and processing ---------------------------------------------------------------
+
+    def _balance_forever(self) -> None:
+        try:
+            self._steering.run()
+        except BaseException as fault:  # noqa: BLE001 - carried to run(), which raises it
+            self._fail(fault)
 
     def _process_forever(self) -> None:
         try:
@@ -406,31 +375,28 @@ class Engine:
         except BaseException as fault:  # noqa: BLE001 - carried to run(), which raises it
             self._fail(fault)
 
-    def _take_batch(self) -> list[_Entry]:
-        """1..B entries, counted as unfinished; none once stopping."""
+    def _take_batch(self) -> list[Entry]:
+        """1..B entries, counted as open; none once stopping."""
         limit = self._settings.batch
         with self._changed:
             while not self._stopping.is_set():
-                if not len(self._queue):
+                if not len(self._hand):
                     self._changed.wait()
                     continue
                 deadline = self._monotonic() + limit.wait
-                while 0 < len(self._queue) < limit.max and not self._stopping.is_set():
+                while 0 < len(self._hand) < limit.max and not self._stopping.is_set():
                     left = deadline - self._monotonic()
                     if left <= 0:
                         break
                     self._changed.wait(left)
                 if self._stopping.is_set():
                     break
-                batch = self._queue.take(limit.max)
-                self._changed.notify_all()  # there is room
-                for entry in batch:
-                    self._unfinished[entry.progress] += 1
-                if batch:  # a rebalance may have emptied the queue while the batch waited for more
+                batch = self._hand.take(limit.max)
+                if batch:  # the queue may have been emptied while the batch waited for more
                     return batch
         return []
 
-    def _process(self, batch: list[_Entry]) -> None:
+    def _process(self, batch: list[Entry]) -> None:
         items = [
             Item(
                 camera=entry.item.frame.camera,
@@ -461,19 +427,25 @@ class Engine:
             except RecordTooLargeError as error:
                 self._bury(entry.progress, entry.record, _too_large(error))
         with self._changed:
+            self._hand.in_function = 0
             self._processed += len(batch)
+            outgoing = self._steering.processed(len(batch), ended - began)
+            ran_dry = not len(self._hand)
             self._meter.add(
                 ended,
                 items=len(batch),
                 busy=ended - began,
                 response=sum(finished - item.captured_at for item in items),
             )
+        self._steering.send(outgoing)
+        if ran_dry and self._steering.pulls:
+            self._steering.send(self._steering.tick(()))
         homes = {e.item.frame.camera: e.record.partition for e in batch}
         with self._caller.exclusive():
             self._cameras.used(homes, ended)
 
     def _publish(
-        self, entry: _Entry, passed: WorkItem, item: Item, found: tuple[Detection, ...]
+        self, entry: Entry, passed: WorkItem, item: Item, found: tuple[Detection, ...]
     ) -> None:
         pipeline = self._config.pipelines[passed.pipeline]
         routed = route(pipeline, passed, found, lambda: item.image)

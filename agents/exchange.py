@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from agents.balancing import CapacityEvent, Row, Signal, decode_signal, priority
+from agents.balancing import CapacityEvent, Signal, decode_signal, priority
 from agents.state import ReplicaState
 from dataflow.config import TopicNames
 from dataflow.errors import BrokerError, BufferFullError, RecordError
@@ -26,7 +26,7 @@ TO_HEADER = "vj_to"
 _POLL_RECORDS = 500
 _RETRY_SECONDS = 2.0
 """Pause before a reader that could not be opened is tried again."""
-_OLD_SECONDS = 10.0
+OLD_SECONDS = 10.0
 """Rows and signals from before the start that are older than this are history."""
 
 
@@ -42,7 +42,10 @@ Message: TypeAlias = ReplicaState | Gone | Signal | CapacityEvent
 
 
 class Exchange(Protocol):
-    """Rows, signals and capacity events in and out. Called from one thread, except `close`."""
+    """Rows, signals and capacity events in and out.
+
+    One thread polls and closes; any thread may publish until then.
+    """
 
     def poll(self, timeout: float) -> list[Message]:
         """What has come, congestion first; waits up to ``timeout`` s for the first. Never fails."""
@@ -78,7 +81,12 @@ class Decoder:
         self.state = names.state(function)
         self.signals = names.signals(function)
         self.capacity = names.capacity
-        self._replica = replica
+        self._name = replica.encode()
+        self._readers: dict[str, Callable[[bytes], Message]] = {
+            self.state: ReplicaState.from_json,
+            self.signals: decode_signal,
+            self.capacity: CapacityEvent.from_json,
+        }
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -93,19 +101,13 @@ class Decoder:
         headers: Sequence[tuple[str, bytes]],
     ) -> Message | None:
         """A message; None for what does not concern us or cannot be read."""
+        if value is None:
+            name = (key or b"").decode("utf-8", "replace")
+            return Gone(name) if name and topic == self.state else None
+        if topic == self.signals and dict(headers).get(TO_HEADER, self._name) != self._name:
+            return None
         try:
-            if topic == self.state:
-                if value is None:
-                    return Gone((key or b"").decode("utf-8", "replace"))
-                return ReplicaState.from_json(value)
-            if value is None:
-                return None
-            if topic == self.capacity:
-                return CapacityEvent.from_json(value)
-            to = dict(headers).get(TO_HEADER)
-            if to is not None and to != self._replica.encode():
-                return None
-            return decode_signal(value)
+            return self._readers[topic](value)
         except RecordError as error:
             _log.warning("ignoring a record of %s: %s", topic, error)
             return None
@@ -219,6 +221,6 @@ class DirectExchange:
         return self._reader
 
     def _decode(self, record: Received, *, caught_up: bool) -> Message | None:
-        if not caught_up and self._clock() - record.timestamp_ms / 1000 > _OLD_SECONDS:
+        if not caught_up and self._clock() - record.timestamp_ms / 1000 > OLD_SECONDS:
             return None  # from before the start, of a replica that is long dead perhaps
         return self._decoder.decode(record.topic, record.key, record.value, record.headers)

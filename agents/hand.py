@@ -28,12 +28,14 @@ class Entry:
         record: as it was received.
         progress: of its partition, in the assignment that it was fetched under.
         waiting: how the balancer sees it.
+        received: when it was fetched, seconds since the epoch.
     """
 
     item: WorkItem
     record: Received
     progress: PartitionProgress
     waiting: Waiting
+    received: float
 
 
 class Hand:

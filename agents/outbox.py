@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from pydantic import TypeAdapter, ValidationError
+
+from agents.balancing import Relayed
 from dataflow.accounting import DropReport
 from dataflow.config import Config, TopicNames
 from dataflow.errors import BrokerError, BufferFullError, RecordError, RecordTooLargeError
@@ -14,10 +19,41 @@ from dataflow.messages import WorkItem
 from dataflow.results import build_result
 from dataflow.transport import Producer, Received, Record
 
+_log = logging.getLogger("videojam.worker")
+
 _DEAD_TEXT_LIMIT = 4096
 """Longest reason text in a dead letter's header, in bytes."""
 _KEPT_OF_LARGE = 64 * 1024
 """How much of a record is kept when the dead letter itself would be too large."""
+
+
+OFFLOADED_BY = "vj_offloaded_by"
+"""Header: the replica that handed an item on."""
+OFFLOADED_FROM = "vj_offloaded_from"
+"""Header: topic, partition and offset where it was before."""
+TABLE = "vj_table"
+"""Header: what the sender knows of the group, on the first item after a new policy."""
+_TABLE: TypeAdapter[tuple[Relayed, ...]] = TypeAdapter(tuple[Relayed, ...])
+_TABLE_LIMIT = 256 * 1024
+"""Longest table that is read, in bytes."""
+
+
+def offloaded_by(headers: Sequence[tuple[str, bytes]]) -> tuple[str, tuple[Relayed, ...]] | None:
+    """Who handed a record on, and the table that came with it; None if it came from upstream.
+
+    A table that cannot be read counts as none: the work itself is always taken.
+    """
+    values = dict(headers)
+    sender = values.get(OFFLOADED_BY)
+    if sender is None:
+        return None
+    name = sender.decode("utf-8", "replace")
+    raw = values.get(TABLE) or b"[]"
+    try:
+        return name, _TABLE.validate_json(raw) if len(raw) <= _TABLE_LIMIT else ()
+    except ValidationError as error:
+        _log.warning("ignoring the table of %s: %s", name, error)
+        return name, ()
 
 
 class Outbox:
@@ -63,6 +99,32 @@ class Outbox:
             key=item.frame.camera.encode(),
             value=item.data,
             headers=item.headers(),
+            partition=partition,
+        )
+
+    def offload(
+        self, item: WorkItem, origin: Received, partition: int, table: Sequence[Relayed]
+    ) -> Record:
+        """The record that hands an item to a peer.
+
+        Args:
+            item: as it was received.
+            origin: where from.
+            partition: one that the peer owns.
+            table: rows that go with it.
+        """
+        headers = replace(item, hops=item.hops + 1).headers()
+        headers.append((OFFLOADED_BY, self._replica.encode()))
+        headers.append(
+            (OFFLOADED_FROM, f"{origin.topic}/{origin.partition}/{origin.offset}".encode())
+        )
+        if table:
+            headers.append((TABLE, _TABLE.dump_json(tuple(table))))
+        return Record(
+            topic=self._names.work(self._function),
+            key=item.frame.camera.encode(),
+            value=item.data,
+            headers=headers,
             partition=partition,
         )
 

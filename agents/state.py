@@ -6,7 +6,39 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agents.balancing import Row
 from dataflow.errors import RecordError
+
+
+class Balance(BaseModel):
+    """What a replica's balancer shows of itself. Counts are since the start of the process."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    policy: str
+    """Name of the balancer."""
+    row: Row | None = None
+    """The replica's row of the state table: what its neighbours decide by."""
+    forecast: float | None = None
+    """Items that it expects to have in the next window, waiting ones included."""
+    quotas: dict[str, int] = Field(default_factory=dict)
+    """Items that it is to hand to each peer under the present policy."""
+    offloaded: dict[str, int] = Field(default_factory=dict)
+    """Items handed to each peer."""
+    offloaded_bytes: int = 0
+    """Their bytes."""
+    received: dict[str, int] = Field(default_factory=dict)
+    """Items taken over from each peer."""
+    shed: int = 0
+    """Items dropped because the whole group lacks capacity."""
+    signals_sent: dict[str, int] = Field(default_factory=dict)
+    """By kind."""
+    signals_heard: dict[str, int] = Field(default_factory=dict)
+    """By kind."""
+    overloaded_since: float | None = None
+    """Since when the whole group lacks capacity, seconds since the epoch."""
+    busy: float = 0.0
+    """Fraction of a core that deciding has taken."""
 
 
 class ReplicaState(BaseModel):
@@ -49,6 +81,8 @@ class ReplicaState(BaseModel):
     """Mean seconds in the function per item."""
     response_seconds: float | None
     """Mean seconds from capture to the end of this function."""
+    balance: Balance | None = None
+    """What its balancer does."""
 
     @classmethod
     def from_json(cls, value: bytes) -> ReplicaState:

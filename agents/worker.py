@@ -1,29 +1,23 @@
-"""`videojam worker`: one replica as a process: its engine, its control plane, and their ends."""
+"""`videojam worker`: one replica as a process."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import os
 import signal
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import cv2
 
+from agents.assembly import build_engine
 from agents.caller import StalledError
-from agents.control import ControlPlane
-from agents.engine import Engine
-from agents.state import ReplicaState
+from agents.exchange import Exchange
 from dataflow.config import Config, TopicNames
 from dataflow.errors import BrokerError
 from dataflow.functions.registry import build_function
-from dataflow.transport import Record
 from dataflow.transport.kafka import KafkaTransport
 
 _log = logging.getLogger("videojam.worker")
@@ -62,83 +56,43 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
     wait_for_broker(transport, options.wait_for_broker)
     incarnation = uuid.uuid4().hex[:12]
     replica = options.replica or f"{options.function}-{socket.gethostname()}-{os.getpid()}"
-    engine = Engine(
+    engine = build_engine(
         config=config,
         name=options.function,
         function=function,
         transport=transport,
         replica=replica,
-    )
-    started_at = time.time()
-
-    def row() -> ReplicaState:
-        return ReplicaState(
-            **asdict(engine.status()),
-            replica=replica,
-            incarnation=incarnation,
-            function=options.function,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            at=time.time(),
-            started_at=started_at,
-        )
-
-    control = ControlPlane(
-        bootstrap_servers=transport.bootstrap_servers,
-        cluster=config.cluster,
-        names=TopicNames(config.deployment),
-        function=options.function,
-        replica=replica,
         incarnation=incarnation,
-        row=row,
+        exchange=_exchange(config, options.function, transport, replica, incarnation),
     )
     _log.info("%s works on %s at %s", replica, options.function, transport.bootstrap_servers)
-    asyncio.run(_run(engine, control))
-    _say_goodbye(transport, TopicNames(config.deployment).state(options.function), replica)
-
-
-async def _run(engine: Engine, control: ControlPlane) -> None:
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, engine.stop)
-    controlling = asyncio.create_task(control.run())
+        signal.signal(number, lambda *_: engine.stop())
     try:
-        await _in_thread(engine.run)
+        engine.run()
     except StalledError as fault:
         # The hung call holds its thread for ever; leaving the process is the only way to end it.
         _log.critical("%s: exiting", fault)
         logging.shutdown()
         os._exit(EXIT_STALLED)
-    finally:
-        controlling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await controlling
 
 
-async def _in_thread(call: Callable[[], None]) -> None:
-    """Run ``call`` in a thread that does not keep the process alive."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
+def _exchange(
+    config: Config, function: str, transport: KafkaTransport, replica: str, incarnation: str
+) -> Exchange | None:
+    """What topics.yaml asks for; None for the direct one."""
+    if config.functions[function].balancing.exchange == "direct":
+        return None
+    from agents.control import FaustExchange  # noqa: PLC0415 - slow to import
 
-    def settle(fault: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if fault is None:
-            done.set_result(None)
-        else:
-            done.set_exception(fault)
-
-    def run() -> None:
-        fault: BaseException | None = None
-        try:
-            call()
-        except BaseException as error:  # noqa: BLE001 - carried over to the loop
-            fault = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed already
-            loop.call_soon_threadsafe(settle, fault)
-
-    threading.Thread(target=run, name="engine", daemon=True).start()
-    await done
+    return FaustExchange(
+        bootstrap_servers=transport.bootstrap_servers,
+        cluster=config.cluster,
+        names=TopicNames(config.deployment),
+        function=function,
+        replica=replica,
+        incarnation=incarnation,
+    )
 
 
 def wait_for_broker(transport: KafkaTransport, seconds: float) -> None:
@@ -160,11 +114,3 @@ def wait_for_broker(transport: KafkaTransport, seconds: float) -> None:
             pause = min(2 * pause, 5.0)
         else:
             return
-
-
-def _say_goodbye(transport: KafkaTransport, topic: str, replica: str) -> None:
-    """Remove the row of a replica that leaves in order."""
-    producer = transport.producer(client_id=replica)
-    with contextlib.suppress(BrokerError):
-        producer.send(Record(topic=topic, key=replica.encode(), value=None))
-    producer.close(2.0)

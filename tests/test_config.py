@@ -80,7 +80,7 @@ FAULTS = [
     ("replicas: 2", "replicas: 1.5", "functions.detect.replicas", 1.5, "integer"),
     ("replicas: 2", "replicas: true", "functions.detect.replicas", True, "no meaning"),
     ("replicas: 2", "replica: 2", "functions.detect.replica", None, "did you mean 'replicas'"),
-    ("replicas: 2", "zzzzz: 2", "functions.detect.zzzzz", None, "known keys here: attempts, batch"),
+    ("replicas: 2", "zzzzz: 2", "functions.detect.zzzzz", None, "known keys here: attempts, balancing, batch"),
     ("replicas: 2", "replicas: 5", "functions.detect", None, "raise partitions to at least 5"),
     ("replicas: 2", "partitions: 0", "functions.detect.partitions", 0, "greater than or equal"),
     ("replicas: 2", "partitioning: any", "functions.detect.partitioning", "any", "'spread'"),

@@ -77,6 +77,11 @@ class Policy:
         """Items of one pair; 0 if it is none."""
         return sum(t.items for t in self.sent_to(receiver) if t.sender == sender)
 
+    def load_of(self, replica: str) -> int | None:
+        """Load of a replica before the transfers (Eq 3.2), None if it is unknown."""
+        place = self._index.get(replica)
+        return None if place is None else int(self.loads[place])
+
     def expected_load(self, replica: str) -> int | None:
         """Load of a replica after the transfers, None if it is unknown."""
         place = self._index.get(replica)

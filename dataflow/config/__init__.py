@@ -2,6 +2,7 @@
 
 from dataflow.config.loader import load_config, locate, parse_config
 from dataflow.config.model import (
+    BalancingConfig,
     BatchConfig,
     ClusterConfig,
     Config,
@@ -15,6 +16,7 @@ from dataflow.config.model import (
 from dataflow.config.topics import TopicNames, TopicSpec, declared_topics
 
 __all__ = [
+    "BalancingConfig",
     "BatchConfig",
     "ClusterConfig",
     "Config",

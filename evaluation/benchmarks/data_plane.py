@@ -38,7 +38,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from agents.engine import Engine
+from agents.assembly import build_engine
 from dataflow.broker import BrokerSettings, EmbeddedBroker
 from dataflow.config import Config, TopicNames, declared_topics
 from dataflow.functions.base import Detection, FunctionParams, Item
@@ -232,7 +232,7 @@ def _bare(transport: KafkaTransport, config: Config, frames: int) -> float:
 
 def _worker(transport: KafkaTransport, config: Config, frames: int) -> float:
     function = NoOp(frames)
-    engine = Engine(
+    engine = build_engine(
         config=config, name="no-op", function=function, transport=transport, replica="bench"
     )
     thread = threading.Thread(target=engine.run)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import cv2
 import numpy as np
 
+from agents.assembly import build_engine
 from agents.engine import Engine
 from dataflow.accounting import Account, Auditor
 from dataflow.config import Config, TopicNames, declared_topics
@@ -141,7 +142,7 @@ class Plant:
 
     def engine(self, name: str, function: Function, replica: str | None = None) -> Running:
         return Running(
-            Engine(
+            build_engine(
                 config=self.config,
                 name=name,
                 function=function,

@@ -18,6 +18,7 @@ sizes = st.integers(0, 60)
 steps = st.lists(
     st.tuples(st.just("offer"), sizes)
     | st.tuples(st.just("take"), st.integers(0, 6))
+    | st.tuples(st.just("pick"), st.integers(1, 4))
     | st.tuples(st.just("discard"), st.integers(1, 4)),
     max_size=40,
 )
@@ -48,9 +49,13 @@ def test_items_are_conserved_in_order_and_limits_kept(
             assert not evicted or len(over) > max_items or sum(s for _, s in over) > max_bytes
             assert when_full == "drop-oldest" or not evicted
         elif what == "take":
-            taken = work.take(argument)
+            taken = work.remove(range(min(argument, len(work))))
             assert taken == waiting[:argument]
             del waiting[:argument]
+        elif what == "pick":
+            places = range(0, len(work), argument)[::-1]
+            assert work.remove(places) == [waiting[place] for place in places]
+            waiting = [item for place, item in enumerate(waiting) if place not in places]
         else:
             gone = work.discard(lambda item, every=argument: item[0] % every == 0)  # type: ignore[misc] # mypy cannot infer a lambda with a default
             assert gone == [item for item in waiting if item[0] % argument == 0]
@@ -60,7 +65,7 @@ def test_items_are_conserved_in_order_and_limits_kept(
         if when_full == "drop-oldest":
             assert len(work) <= max_items
             assert work.bytes <= max_bytes or len(work) == 1
-    assert work.take(len(history)) == waiting
+    assert work.remove(range(len(work))) == waiting
     assert (len(work), work.bytes) == (0, 0)
 
 
@@ -92,5 +97,5 @@ def test_a_queue_full_of_bytes_has_no_room(when_full: Full) -> None:
     assert work.room() == 5
     work.offer((0, 100))
     assert work.room() == 0
-    work.take(1)
+    work.remove([0])
     assert work.room() == 5

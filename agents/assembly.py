@@ -1,0 +1,111 @@
+"""Putting a replica together from its declaration."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict
+
+from agents.balancing import BalancingSettings, Forecast, last_window, make_balancer
+from agents.engine import Engine
+from agents.exchange import DirectExchange, Exchange
+from agents.state import Balance, ReplicaState
+from agents.status import ReplicaStatus
+from dataflow.config import BalancingConfig, Config, TopicNames
+from dataflow.functions.base import Function
+from dataflow.transport import Transport
+
+
+def balancing_settings(balancing: BalancingConfig) -> BalancingSettings:
+    """The balancer's parameters that follow from a declaration."""
+    base = BalancingSettings.thesis() if balancing.rhythm == "thesis" else BalancingSettings()
+    limit = balancing.bytes_per_second
+    return BalancingSettings(
+        **{
+            **asdict(base),
+            "hop_limit": balancing.hop_limit,
+            "bytes_per_second": None if limit is None else float(limit),
+        }
+    )
+
+
+def build_engine(
+    *,
+    config: Config,
+    name: str,
+    function: Function,
+    transport: Transport,
+    replica: str,
+    incarnation: str | None = None,
+    forecast: Forecast | None = None,
+    exchange: Exchange | None = None,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Engine:
+    """One replica of one function, with the balancer that topics.yaml declares.
+
+    Args:
+        config: the declaration.
+        name: the function's name in it.
+        function: the plugin; the engine closes it.
+        transport: where records come from and go to.
+        replica: this replica's name, unique in the group.
+        incarnation: this process's own name; made up when None.
+        forecast: arrivals of all replicas in one call; the last window when None.
+        exchange: how the peers are heard and told; through ``transport`` when None.
+        clock: seconds since the epoch.
+        monotonic: seconds of a clock that never jumps.
+    """
+    settings = config.functions[name]
+    balancing = balancing_settings(settings.balancing)
+    life = incarnation or uuid.uuid4().hex[:12]
+    started_at = clock()
+    balancer = make_balancer(
+        settings.balancing_policy,
+        replica=replica,
+        incarnation=life,
+        now=started_at,
+        forecast=forecast or last_window(balancing.slots),
+        settings=balancing,
+        batch=settings.batch.max,
+        wrr_original_weights=settings.balancing.wrr_original_weights,
+        wrr_keep_dead=settings.balancing.wrr_keep_dead,
+    )
+
+    def describe(status: ReplicaStatus, balance: Balance) -> ReplicaState:
+        return ReplicaState(
+            **asdict(status),
+            replica=replica,
+            incarnation=life,
+            function=name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            at=clock(),
+            started_at=started_at,
+            balance=balance,
+        )
+
+    return Engine(
+        config=config,
+        name=name,
+        function=function,
+        transport=transport,
+        replica=replica,
+        incarnation=life,
+        balancer=balancer,
+        exchange=exchange
+        or DirectExchange(
+            transport,
+            TopicNames(config.deployment),
+            name,
+            replica,
+            clock=clock,
+            monotonic=monotonic,
+        ),
+        describe=describe,
+        clock=clock,
+        monotonic=monotonic,
+    )

@@ -1,0 +1,34 @@
+"""A replica at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaStatus:
+    """A replica at one moment; what its row in ``F.state`` shows.
+
+    Attributes:
+        partitions: numbers of the partitions it owns.
+        queued: items waiting.
+        queued_bytes: their bytes.
+        processed: items that the function has processed, in all.
+        dropped: items dropped, in all.
+        dead: dead letters, in all.
+        rate: items a second over the last seconds.
+        busy: fraction of the last seconds spent in the function.
+        service_seconds: mean time of the function per item, None while unknown.
+        response_seconds: mean time from capture to the end of this function.
+    """
+
+    partitions: tuple[int, ...]
+    queued: int
+    queued_bytes: int
+    processed: int
+    dropped: int
+    dead: int
+    rate: float
+    busy: float
+    service_seconds: float | None
+    response_seconds: float | None

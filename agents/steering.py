@@ -1,0 +1,350 @@
+"""The shell of a balancer: feeds it what happens, and carries out what it decides.
+
+The balancer itself does no I/O. What it decides is first claimed from the replica's hand, under
+the hand's lock, and then sent without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from agents.balancing import (
+    Actions,
+    Admission,
+    Balancer,
+    CapacityEvent,
+    Offload,
+    Overload,
+    PublishState,
+    Relayed,
+    Row,
+    SendSignal,
+    SharedQueue,
+    Signal,
+    VideoJam,
+    shed,
+)
+from agents.exchange import Exchange, Gone, Message
+from agents.hand import Entry, Hand
+from agents.outbox import Outbox
+from agents.state import Balance, ReplicaState
+from dataflow.config import Config
+from dataflow.errors import BrokerError
+from dataflow.transport import DeliveryCallback
+
+_log = logging.getLogger("videojam.balancing")
+
+_TICK_SECONDS = 0.05
+"""Longest pause between two looks at the queue."""
+_GAP_SECONDS = 0.02
+"""Shortest: what is heard meanwhile is looked at together, which keeps the cost in bounds."""
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """What has been claimed and is to be sent."""
+
+    offloads: list[tuple[Offload, list[Entry]]] = field(default_factory=list)
+    dropped: list[tuple[Entry, str]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
+    capacity: list[CapacityEvent] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What balancing has done since the start."""
+
+    offloaded: Counter[str] = field(default_factory=Counter)
+    """Items sent, by peer."""
+    offloaded_bytes: int = 0
+    received: Counter[str] = field(default_factory=Counter)
+    """Items taken over, by peer."""
+    failed: int = 0
+    """Items that could not be sent and are back."""
+    shed: int = 0
+    signals_sent: Counter[str] = field(default_factory=Counter)
+    """By kind."""
+    signals_heard: Counter[str] = field(default_factory=Counter)
+    """By kind."""
+    busy_seconds: float = 0.0
+    """Time spent deciding."""
+
+
+class Steering:
+    """Balances one replica.
+
+    Args:
+        balancer: decides.
+        exchange: how the others are heard and told.
+        hand: the replica's queue; its lock guards the balancer too.
+        outbox: where items leave.
+        config: the declaration.
+        function: the replica's function.
+        replica: its name.
+        incarnation: this process.
+        describe: makes the record of ``F.state`` around the balancing part of it; called without
+            the lock.
+        finisher: what to do when the last outcome of an open item has been delivered, or cannot.
+        clock: seconds since the epoch.
+        monotonic: seconds of a clock that never jumps.
+    """
+
+    def __init__(
+        self,
+        *,
+        balancer: Balancer,
+        exchange: Exchange,
+        hand: Hand,
+        outbox: Outbox,
+        config: Config,
+        function: str,
+        replica: str,
+        incarnation: str,
+        describe: Callable[[Balance], ReplicaState],
+        finisher: Callable[[Entry], DeliveryCallback],
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._balancer = balancer
+        self._exchange = exchange
+        self._hand = hand
+        self._outbox = outbox
+        self._config = config
+        self._function = function
+        self._replica = replica
+        self._incarnation = incarnation
+        self._describe = describe
+        self._finisher = finisher
+        self._clock = clock
+        self._monotonic = monotonic
+        self._started_at = clock()
+        self._stopping = threading.Event()
+        self.pulls = isinstance(balancer, SharedQueue)
+        """Whether a queue that has run dry should not wait for the next tick."""
+        self._spread = random.Random(replica)  # noqa: S311 - which of a peer's partitions
+        self._admission = Admission()
+        # With the policy `oldest` importance decides about what waits, not about what may enter.
+        by_importance = config.overload.policy == "priority"
+        self._overload = Overload(
+            function, priorities=config.overload.priorities if by_importance else None
+        )
+        self._overload_due = 0.0
+        self._entrances = {
+            name: (
+                pipeline.steps[0].name,
+                tuple(dict.fromkeys(step.function for step in pipeline.steps)),
+            )
+            for name, pipeline in config.pipelines.items()
+            if pipeline.steps[0].function == function
+        }
+        self._thins = config.overload.policy in ("rate", "priority") and bool(self._entrances)
+        self.tally = Tally()
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Tick until `stop` is called. Runs in a thread of its own."""
+        with self._hand.changed:
+            outgoing = self.claim(self._balancer.start(self._clock()))
+        self.send(outgoing)
+        while not self._stopping.is_set():
+            began = self._monotonic()
+            messages = self._exchange.poll(_TICK_SECONDS)
+            looked = time.thread_time()
+            self.send(self.tick(messages))
+            self._outbox.poll()
+            self.tally.busy_seconds += time.thread_time() - looked
+            self._stopping.wait(max(0.0, _GAP_SECONDS - (self._monotonic() - began)))
+        self._exchange.close()
+
+    def stop(self) -> None:
+        """Return from `run`."""
+        self._stopping.set()
+
+    def tick(self, messages: Sequence[Message]) -> Outgoing:
+        """Take in what was heard, and look at the queue."""
+        now = self._clock()
+        with self._hand.changed:
+            actions: list[Actions] = [self._hear(now, message) for message in messages]
+            actions.append(self._balancer.tick(now, self._hand.snapshot()))
+            outgoing = self.claim(action for group in actions for action in group)
+            self._watch_capacity(now, outgoing)
+            return outgoing
+
+    # -- what happens; with the hand's lock held ------------------------------------------------
+
+    def admits(self, pipeline: str, step: str, camera: str) -> bool:
+        """Whether a frame may pass; ask once a frame. Only at the first step any may not."""
+        if not self._thins:
+            return True
+        first, functions = self._entrances.get(pipeline, ("", ()))
+        if step != first:
+            return True
+        admitted = self._admission.admits(self._clock(), camera, functions)
+        self.tally.shed += not admitted
+        return admitted
+
+    def arrived(self, entries: Sequence[Entry]) -> Outgoing:
+        """Items came from upstream, and are in the queue."""
+        return self.claim(self._balancer.arrived(self._clock(), [e.waiting for e in entries]))
+
+    def offloaded(self, sender: str, items: int, table: Sequence[Relayed]) -> Outgoing:
+        """Items came from a peer, and are in the queue."""
+        self.tally.received[sender] += items
+        return self.claim(self._balancer.offloaded(self._clock(), sender, items, table))
+
+    def processed(self, items: int, seconds: float) -> Outgoing:
+        """The function has done a batch."""
+        return self.claim(self._balancer.processed(self._clock(), items, seconds))
+
+    def assigned(self) -> Outgoing:
+        """The partitions that are owned have changed."""
+        owned = [tp.partition for tp in self._hand.progress.partitions]
+        return self.claim(self._balancer.assigned(self._clock(), owned))
+
+    def balance(self) -> Balance:
+        """What it shows of itself."""
+        policy = self._balancer.policy if isinstance(self._balancer, VideoJam) else None
+        sends = () if policy is None else policy.sent_by(self._replica)
+        return Balance(
+            policy=self._config.functions[self._function].balancing_policy,
+            forecast=None if policy is None else policy.load_of(self._replica),
+            quotas={transfer.receiver: transfer.items for transfer in sends},
+            offloaded=dict(self.tally.offloaded),
+            offloaded_bytes=self.tally.offloaded_bytes,
+            received=dict(self.tally.received),
+            shed=self.tally.shed,
+            signals_sent=dict(self.tally.signals_sent),
+            signals_heard=dict(self.tally.signals_heard),
+            overloaded_since=self._overload.since,
+        )
+
+    def claim(self, actions: Iterable[object]) -> Outgoing:
+        """Take out of the hand what is to leave."""
+        outgoing = Outgoing()
+        for action in actions:
+            if isinstance(action, Offload):
+                if not action.partitions:  # it has none yet, or none any more
+                    self._balancer.failed(self._clock(), action.peer, len(action.keys), 0)
+                elif entries := self._hand.claim(action.keys):
+                    outgoing.offloads.append((action, entries))
+            elif isinstance(action, PublishState):
+                outgoing.rows[:] = [action.row]  # a newer one says all that an older one said
+            elif isinstance(action, SendSignal):
+                outgoing.signals.append(action.signal)  # type: ignore[arg-type] # made by us
+        return outgoing
+
+    def _hear(self, now: float, message: Message) -> Actions:
+        if isinstance(message, Gone):
+            return self._balancer.gone(now, message.replica)
+        if isinstance(message, ReplicaState):
+            if message.replica == self._replica:
+                self._check_name(message)
+            elif message.balance is not None and message.balance.row is not None:
+                return self._balancer.heard(now, message.balance.row)
+            return ()
+        if isinstance(message, CapacityEvent):
+            self._admission.hear(now, message)
+            return ()
+        if message.sender == self._replica:
+            return ()
+        self.tally.signals_heard[message.kind] += 1
+        return self._balancer.signalled(now, message)
+
+    def _check_name(self, state: ReplicaState) -> None:
+        if state.incarnation != self._incarnation and state.at > self._started_at:
+            _log.error(
+                "another process (pid %d on %s) calls itself %s too: give each replica a name "
+                "of its own with --replica",
+                state.pid,
+                state.host,
+                state.replica,
+            )
+
+    # -- overload -------------------------------------------------------------------------------
+
+    def _watch_capacity(self, now: float, outgoing: Outgoing) -> None:
+        """Once a second, look whether the whole group lacks capacity."""
+        balancer = self._balancer
+        if now < self._overload_due or not isinstance(balancer, VideoJam):
+            return
+        self._overload_due = now + 1.0
+        demand = balancer.demand(now)
+        event = self._overload.update(now, demand)
+        # Everybody finds the same; one says it.
+        first = min((self._replica, *balancer.member.table.alive(now)))
+        if event is not None and first == self._replica:
+            outgoing.capacity.append(event)
+        if self._overload.since is None or self._config.overload.policy != "oldest":
+            return
+        # What this replica cannot do within the window is too old by then.
+        keep = int(balancer.member.mu(now) * demand.seconds)
+        waiting = self._hand.snapshot().waiting
+        keys = shed(waiting, keep, priorities=self._config.overload.priorities)
+        entries = self._hand.claim(keys)
+        self.tally.shed += len(entries)
+        outgoing.dropped += [(entry, "overload") for entry in entries]
+
+    # -- sending; without the lock --------------------------------------------------------------
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Send what was claimed. May be called from any thread."""
+        if not self._stopping.is_set():  # afterwards the replica has said goodbye
+            self._tell(outgoing)
+        for offload, entries in outgoing.offloads:
+            self._send_offload(offload, entries)
+        for entry, reason in outgoing.dropped:
+            self.drop(entry, reason)
+
+    def _tell(self, outgoing: Outgoing) -> None:
+        for signal in outgoing.signals:
+            self.tally.signals_sent[signal.kind] += 1
+            self._exchange.send_signal(signal)
+        for row in outgoing.rows:
+            with self._hand.changed:
+                balance = self.balance().model_copy(update={"row": row})
+            self._exchange.publish_state(self._describe(balance))
+        for event in outgoing.capacity:
+            self._exchange.publish_capacity(event)
+
+    def drop(self, entry: Entry, reason: str) -> None:
+        """Report that an open item is dropped."""
+        self._outbox.send_all([self._outbox.drop(entry.item, reason)], self._finisher(entry))
+
+    def _send_offload(self, offload: Offload, entries: Sequence[Entry]) -> None:
+        table = offload.table
+        for entry in entries:
+            partition = self._spread.choice(offload.partitions)
+            record = self._outbox.offload(entry.item, entry.record, partition, table)
+            table = ()  # on the first item only
+            done = self._delivered(offload.peer, entry, self._monotonic())
+            try:
+                self._outbox.send_all([record], done)
+            except BrokerError as error:
+                done(error)  # its headers have grown too large, for example: it stays where it is
+
+    def _delivered(self, peer: str, entry: Entry, began: float) -> DeliveryCallback:
+        def done(fault: BrokerError | None) -> None:
+            now, size = self._clock(), entry.waiting.size
+            with self._hand.changed:
+                if fault is None:
+                    self._hand.finish(entry.progress, entry.record.offset)
+                    self.tally.offloaded[peer] += 1
+                    self.tally.offloaded_bytes += size
+                    self._balancer.delivered(now, peer, 1, size, self._monotonic() - began)
+                    return
+                evicted = self._hand.put_back(entry)
+                self.tally.failed += 1
+                self._balancer.failed(now, peer, 1, size)
+            _log.warning("an item for %s is back: %s", peer, fault)
+            for victim in evicted:
+                self.drop(victim, "queue-full")
+
+        return done
