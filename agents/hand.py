@@ -83,10 +83,13 @@ class Hand:
         )
 
     def put(self, entry: Entry) -> list[Entry]:
-        """Queue an item; returns those that had to go for it, counted as open."""
+        """Queue an item; returns those that had to go for it, counted as open.
+
+        The caller notifies ``changed`` when it has put in all that it has: waking the function for
+        each item would make its batches small.
+        """
         evicted = self._queue.offer(entry)
         self._count(evicted)
-        self.changed.notify_all()
         return evicted
 
     def put_back(self, entry: Entry) -> list[Entry]:
@@ -95,7 +98,9 @@ class Hand:
         partition = entry.record.topic_partition
         if partition not in self.progress or self.progress.of(partition) is not entry.progress:
             return []
-        return self.put(entry)
+        evicted = self.put(entry)
+        self.changed.notify_all()
+        return evicted
 
     def take(self, most: int) -> list[Entry]:
         """The next batch for the function, counted as open and in the function."""

@@ -89,6 +89,8 @@ class Intake:
             came.outgoing.append(self._steering.arrived(upstream))
         for sender, (count, table) in handed.items():
             came.outgoing.append(self._steering.offloaded(sender, count, table))
+        if upstream or handed:
+            self._hand.changed.notify_all()
         return came
 
     def _entry(

@@ -17,7 +17,7 @@ from dataflow.config import Config, TopicNames
 from dataflow.errors import BrokerError, BufferFullError, RecordError, RecordTooLargeError
 from dataflow.messages import WorkItem
 from dataflow.results import build_result
-from dataflow.transport import Producer, Received, Record
+from dataflow.transport import DeliveryCallback, Producer, Received, Record
 
 _log = logging.getLogger("videojam.worker")
 
@@ -199,17 +199,25 @@ class Outbox:
                 before it may have been sent.
             BrokerError: another fault that waiting does not mend.
         """
+        if len(records) == 1:  # as with most outcomes
+            self._send(records[0], on_done)
+            return
         countdown = _Countdown(len(records), on_done, self._lock)
         for record in records:
-            while True:
-                try:
-                    self._producer.send(record, countdown.delivered)
-                    break
-                except BufferFullError:
-                    self._producer.poll(0.05)
-                except BrokerError:
-                    countdown.cancel()
-                    raise
+            try:
+                self._send(record, countdown.delivered)
+            except BrokerError:
+                countdown.cancel()
+                raise
+
+    def _send(self, record: Record, on_delivery: DeliveryCallback) -> None:
+        while True:
+            try:
+                self._producer.send(record, on_delivery)
+            except BufferFullError:
+                self._producer.poll(0.05)
+            else:
+                return
 
     def send_dead(
         self,

@@ -106,13 +106,17 @@ def _matches(way: RouteConfig, found: Detection) -> bool:
 
 def _finding(item: WorkItem, found: Sequence[Detection]) -> WorkItem:
     """The item with what was found in it added to what it carries, in the frame's pixels."""
+    return replace(item, carried=_carried(item, found), detections=())
+
+
+def _carried(item: WorkItem, found: Sequence[Detection]) -> tuple[Detection, ...]:
     x, y = item.origin
     own = tuple(replace(f, box=f.box.shifted(x, y)) for f in found if reportable(f))
-    return replace(item, carried=(*item.carried, *own), detections=())
+    return (*item.carried, *own)
 
 
 def _onward(item: WorkItem, way: RouteConfig, found: tuple[Detection, ...]) -> WorkItem:
-    return replace(_finding(item, found), step=way.to, detections=found)
+    return replace(item, step=way.to, carried=_carried(item, found), detections=found)
 
 
 def _crop(item: WorkItem, way: RouteConfig, found: Detection, image: NDArray[np.uint8]) -> WorkItem:

@@ -80,7 +80,13 @@ FAULTS = [
     ("replicas: 2", "replicas: 1.5", "functions.detect.replicas", 1.5, "integer"),
     ("replicas: 2", "replicas: true", "functions.detect.replicas", True, "no meaning"),
     ("replicas: 2", "replica: 2", "functions.detect.replica", None, "did you mean 'replicas'"),
-    ("replicas: 2", "zzzzz: 2", "functions.detect.zzzzz", None, "known keys here: attempts, balancing, batch"),
+    (
+        "replicas: 2",
+        "zzzzz: 2",
+        "functions.detect.zzzzz",
+        None,
+        "known keys here: attempts, balancing, batch",
+    ),
     ("replicas: 2", "replicas: 5", "functions.detect", None, "raise partitions to at least 5"),
     ("replicas: 2", "partitions: 0", "functions.detect.partitions", 0, "greater than or equal"),
     ("replicas: 2", "partitioning: any", "functions.detect.partitioning", "any", "'spread'"),
@@ -382,6 +388,7 @@ class TestDeclaredTopics:
             "demo.read.dead",
             "demo.results.fixed",
             "demo.accounting",
+            "demo.capacity",
         }
         assert TopicNames("demo").work("detect") in self.specs
         assert len(declared_topics(self.config)) == len(self.specs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -285,17 +286,27 @@ class PipelineConfig(_Model):
 
     def step(self, name: str) -> StepConfig | None:
         """The step of that id, or None."""
-        return next((step for step in self.steps if step.name == name), None)
+        return self._steps.get(name)
 
     def routes(self, name: str) -> tuple[RouteConfig, ...]:
         """Where the results of step ``name`` go; empty for a last step."""
-        for position, step in enumerate(self.steps):
-            if step.name == name:
-                if step.then is not None:
-                    return step.then
-                following = self.steps[position + 1 : position + 2]
-                return tuple(RouteConfig(to=after.name) for after in following)
-        return ()
+        return self._routes.get(name, ())
+
+    # Asked for each item, so made once.
+
+    @cached_property
+    def _steps(self) -> dict[str, StepConfig]:
+        return {step.name: step for step in self.steps}
+
+    @cached_property
+    def _routes(self) -> dict[str, tuple[RouteConfig, ...]]:
+        following = (*self.steps[1:], None)
+        return {
+            step.name: step.then
+            if step.then is not None
+            else (() if after is None else (RouteConfig(to=after.name),))
+            for step, after in zip(self.steps, following, strict=True)
+        }
 
 
 class OverloadConfig(_Model):

@@ -34,6 +34,8 @@ _log = logging.getLogger("videojam.kafka")
 
 _METADATA_SECONDS = 10.0
 """Deadline of one metadata request."""
+_ANY_PARTITION = -1
+"""RD_KAFKA_PARTITION_UA: the partitioner chooses."""
 _PARTITIONS_FRESH_SECONDS = 60.0
 """How long a topic's partition count is believed."""
 _RETRIABLE_COMMITS = {
@@ -202,17 +204,15 @@ class KafkaProducer:
 
     def send(self, record: Record, on_delivery: DeliveryCallback | None = None) -> None:
         """Queue a record."""
-        arguments: dict[str, Any] = {}
-        if record.partition is not None:
-            arguments["partition"] = record.partition
+        headers = record.headers
         try:
             self._producer.produce(
                 record.topic,
                 record.value,
                 record.key,
-                headers=list(record.headers),
+                _ANY_PARTITION if record.partition is None else record.partition,
+                headers=headers if isinstance(headers, list) else list(headers),
                 on_delivery=None if on_delivery is None else _adapt(on_delivery),
-                **arguments,
             )
         except BufferError as error:
             raise BufferFullError("the producer's local buffer is full") from error
