@@ -47,7 +47,7 @@ class BalancingSettings:
     slots: int = 10
     history: int = 50
     period: int = 1
-    lookahead: float = 1.0
+    lookahead: float = 0.1
     react: float | None = 0.05
     settle: float = 0.2
     rounds: int = 3
@@ -61,7 +61,7 @@ class BalancingSettings:
     hop_limit: int = 2
     least: int = 1
     link_aware: bool = True
-    gain: float = 0.0
+    gain: float = 0.01
     bytes_per_second: float | None = None
     error: float = 0.2
     relay_rows: int = 16
