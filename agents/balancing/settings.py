@@ -48,14 +48,14 @@ class BalancingSettings:
     history: int = 50
     period: int = 1
     lookahead: float = 0.1
-    react: float | None = 0.05
+    react: float | None = 0.02
     settle: float = 0.2
     rounds: int = 3
     liveness: float | None = 3.0
     heartbeat: float | None = 1.0
-    news_seconds: float = 0.1
+    news_seconds: float = 0.05
     news_items: int = 2
-    news_gap: float = 0.1
+    news_gap: float = 0.05
     pace: float = 0.8
     urgent: bool = True
     hop_limit: int = 2

@@ -48,22 +48,28 @@ def test_cameras_send_at_their_rate_with_as_many_objects_as_declared() -> None:
 
 
 def scenario(
-    mus: Sequence[float] = (40, 30, 20, 10), cameras: int = 2, **options: object
+    mus: Sequence[float] = (44, 33, 22, 11), cameras: int = 3, **options: object
 ) -> Scenario:
-    """One group of 100 items a second; each camera brings 45."""
+    """One group of 110 items a second; each camera brings 30 in the mean, in dense traffic 45."""
     values: dict[str, object] = {
-        "cameras": tuple(Camera(name=f"c{n}") for n in range(cameras)),
+        "cameras": tuple(
+            Camera(name=f"c{n}", objects=2.0, swing=0.5, phase=3.0) for n in range(cameras)
+        ),
         "groups": ([ReplicaSpec(name=f"r{n}", mu=mu) for n, mu in enumerate(mus)],),
-        "seconds": 40.0,
-        "warm_up": 10.0,
+        "seconds": 30.0,
+        "warm_up": 8.0,
         **options,
     }
     return Scenario(**values)  # type: ignore[arg-type] # checked at run time
 
 
 @cache
-def outcome(balancer: BalancerName, seed: int = 0) -> Outcome:
-    return simulate(scenario(), balancer, seed=seed)
+def outcomes(balancer: BalancerName) -> tuple[Outcome, Outcome]:
+    return simulate(scenario(), balancer, seed=1), simulate(scenario(), balancer, seed=2)
+
+
+def total(balancer: BalancerName, figure: str) -> float:
+    return float(sum(getattr(outcome, figure) for outcome in outcomes(balancer)))
 
 
 @pytest.mark.parametrize("balancer", BALANCERS)
@@ -73,9 +79,9 @@ def test_every_item_ends_once_also_when_a_replica_dies_and_comes_back(
     produced = sum(
         len(frame.objects)
         for camera, stream in zip(
-            scenario().cameras, np.random.SeedSequence(3).spawn(2), strict=True
+            scenario().cameras, np.random.SeedSequence(3).spawn(3), strict=True
         )
-        for frame in frames(camera, 25.0, np.random.default_rng(stream))
+        for frame in frames(camera, 16.0, np.random.default_rng(stream))
     )
 
     def kill(groups: list[Group]) -> None:
@@ -84,7 +90,7 @@ def test_every_item_ends_once_also_when_a_replica_dies_and_comes_back(
     def revive(groups: list[Group]) -> None:
         groups[0].revive("r0", ReplicaSpec(name="r0", mu=25))
 
-    faults = scenario(seconds=25.0, faults=((8.0, kill), (18.0, revive)), capacity=10_000)
+    faults = scenario(seconds=16.0, faults=((5.0, kill), (13.0, revive)), capacity=10_000)
     result = simulate(faults, balancer, seed=3)
     assert result.unfinished == 0
     assert result.loss == 0
@@ -92,7 +98,7 @@ def test_every_item_ends_once_also_when_a_replica_dies_and_comes_back(
 
 
 def test_a_run_depends_on_its_seed_only() -> None:
-    short = scenario(seconds=8.0)
+    short = scenario(seconds=4.0, warm_up=0.0)
     first, again, other = (simulate(short, "videojam", seed=seed) for seed in (5, 5, 6))
     assert (first.mean, first.messages, first.offloaded) == (
         again.mean,
@@ -112,15 +118,16 @@ def test_offloads_take_the_time_that_their_bytes_need() -> None:
 
 
 def test_at_the_knee_videojam_beats_no_balancing_twice() -> None:
-    assert outcome("videojam").mean * 2 < outcome("none").mean
+    assert total("videojam", "mean") * 2 < total("none", "mean")
+    assert total("videojam", "loss") <= total("none", "loss")
 
 
 def test_at_the_knee_videojam_beats_weighted_round_robin_by_a_quarter() -> None:
-    assert outcome("videojam").mean * 1.25 < outcome("wrr").mean
+    assert total("videojam", "mean") * 1.25 < total("wrr", "mean")
+    assert total("videojam", "loss") <= total("wrr", "loss")
 
 
 def test_at_the_knee_videojam_is_close_to_seeing_every_queue_for_a_fraction_of_the_cost() -> None:
-    ideal, ours = outcome("jsq"), outcome("videojam")
-    assert ours.mean < 1.3 * ideal.mean
-    assert ours.messages * 4 < ideal.messages
-    assert ours.offloaded_bytes * 2 < ideal.offloaded_bytes
+    assert total("videojam", "mean") < 1.3 * total("jsq", "mean")
+    assert total("videojam", "messages") * 4 < total("jsq", "messages")
+    assert total("videojam", "offloaded_bytes") * 2 < total("jsq", "offloaded_bytes")
