@@ -20,8 +20,9 @@ class BalancingSettings:
         period: slots from one policy to the next; k in the thesis.
         lookahead: slots of the forecast, not necessarily whole, that a policy counts and paces its
             offloads over; k in the thesis.
-        react: shortest pause in seconds between policies when queues turn out other than expected;
-            None leaves it at one policy a period, as the thesis does.
+        react: shortest pause in seconds between policies while something waits or there is news,
+            in groups of up to a hundred; in proportion longer in larger ones. None leaves it at
+            one policy a period, as the thesis does.
         settle: seconds after the start of a slot at which its policy is computed, so that the rows
             that everybody publishes at the start of the slot are in it.
         rounds: windows until a row that is not renewed is unknown.
@@ -30,7 +31,8 @@ class BalancingSettings:
         news_seconds: a queue is news when it is so many seconds of work off what the last row
             makes the others believe.
         news_items: and at least so many items.
-        news_gap: shortest pause between rows, seconds.
+        news_gap: shortest pause between rows, seconds, in groups of up to ten neighbours; in
+            proportion longer in larger ones.
         pace: fraction of the lookahead over which an offload is spread.
         urgent: whether what waits already, beyond the sender's share of all that waits, may leave
             at once; the thesis paces it like the rest.

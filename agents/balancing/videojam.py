@@ -167,7 +167,9 @@ class VideoJam:
         changed = self._member.table.hear_relayed(table, now)
         self._received[sender] = self._received.get(sender, 0) + items
         policy = self._policy
-        if changed or self._dispatcher.peers:
+        react = self._settings.react
+        fresh = policy is not None and react is not None and now - policy.at < react
+        if not fresh and (changed or self._dispatcher.peers):
             # Only to judge by: the running offload goes on under its own policy.
             policy = self._compute(now, self._view(now))
         if policy is None:
@@ -276,7 +278,7 @@ class VideoJam:
         """Items expected within the lookahead."""
         whole = int(self._settings.lookahead)
         part = self._settings.lookahead - whole
-        expected = forecasts[:, :whole].sum(axis=1, dtype=np.float64)
+        expected: Floats = forecasts[:, :whole].sum(axis=1, dtype=np.float64)
         if part:
             expected += part * forecasts[:, whole]
         return expected

@@ -117,7 +117,7 @@ def _largest_remainder(
     mus: np.ndarray[tuple[int], np.dtype[np.float64]], total: int
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     quota = mus / mus.sum() * total
-    whole = np.floor(quota).astype(np.int64)
+    whole: np.ndarray[tuple[int], np.dtype[np.int64]] = np.floor(quota).astype(np.int64)
     whole[np.argsort(whole - quota, kind="stable")[: total - int(whole.sum())]] += 1
     return whole
 

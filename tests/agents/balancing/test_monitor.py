@@ -43,7 +43,7 @@ def test_a_small_batch_that_is_faster_counts_because_the_replica_did_reach_it() 
 
 def test_a_largest_batch_that_never_comes_again_does_not_freeze_mu() -> None:
     once = [(0.0, 16, 0.4)]  # 40 a second
-    then = [(1 + n, 4, 0.4) for n in range(14)]  # 10 a second, below the largest
+    then = [(1.0 + n, 4, 0.4) for n in range(14)]  # 10 a second, below the largest
     assert rate_of(once + then[:5]) == 40
     assert rate_of(once + then) == 10
 

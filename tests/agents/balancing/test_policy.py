@@ -37,7 +37,7 @@ def policy(nodes: list[Node], least: int = 1, at: float = 0.0) -> Policy:
 
 
 def shares(nodes: list[Node]) -> list[int]:
-    return policy(nodes).expected.tolist()
+    return [int(share) for share in policy(nodes).expected]
 
 
 def test_the_check_vector_of_the_corrected_equation() -> None:

@@ -94,7 +94,7 @@ def test_a_table_that_is_too_long_loses_its_last_rows() -> None:
 
 
 def test_congestion_comes_before_other_signals_and_these_before_data() -> None:
-    risk = CongestionRisk(sender="a", incarnation="i", at=2.0)
-    request = InformationRequest(sender="a", incarnation="i", at=1.0)
-    assert sorted([request, risk], key=priority) == [risk, request]
+    risk: Signal = CongestionRisk(sender="a", incarnation="i", at=2.0)
+    request: Signal = InformationRequest(sender="a", incarnation="i", at=1.0)
+    assert sorted((request, risk), key=priority) == [risk, request]
     assert priority(request) < Priority.DATA

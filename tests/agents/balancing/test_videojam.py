@@ -96,6 +96,19 @@ def test_its_row_goes_out_early_when_its_queue_is_not_what_the_others_believe() 
     assert len(balancer.tick(START + 0.51, queue(20))) == 1
 
 
+def test_in_a_large_group_news_is_told_less_often() -> None:
+    balancer = videojam(replace(QUIET, news_seconds=0.1, news_gap=0.09))
+    for n in range(40):
+        balancer.heard(START, row(f"r{n}", START, load=90))
+    published = [
+        tick
+        for tick in range(1, 19)
+        for action in balancer.tick(START + tick / 20, queue(10 * tick))
+        if isinstance(action, PublishState)
+    ]
+    assert published == [8, 16]  # not within 0.36 s
+
+
 def test_a_queue_that_shrinks_as_everybody_expects_is_no_news() -> None:
     balancer = videojam(replace(QUIET, news_seconds=0.1, news_gap=0.01))
     balancer.tick(START + 0.3, queue(8))
@@ -239,7 +252,7 @@ def test_work_from_an_unexpected_sender_is_a_congestion_risk_once() -> None:
     (risk,) = signals(actions)
     assert isinstance(risk, CongestionRisk)
     assert (risk.to, risk.expected) == ("b", 0)
-    assert signals(balancer.offloaded(START + 0.21, "b", 1, ())) == []
+    assert signals(balancer.offloaded(START + 0.3, "b", 1, ())) == []
 
 
 def test_unexpected_work_is_no_risk_for_a_replica_with_room() -> None:
