@@ -17,6 +17,9 @@ from agents.balancing.values import (
     Waiting,
 )
 
+_SMALL_GROUP = 10
+"""Neighbours up to which news is told as often as `BalancingSettings.news_gap` allows."""
+
 
 class Member:
     """One replica of a group.
@@ -102,7 +105,10 @@ class Member:
         # Rows leave at the start of a slot, so that all of a slot's are there when it has settled.
         new_slot = self.monitor.slot_of(now) != self.monitor.slot_of(last.at)
         due = beat is not None and (passed >= beat or (new_slot and passed >= beat / 2))
-        if due or (passed >= self.settings.news_gap and self.is_news(now)):
+        # Everybody reads every row: in a large group each tells less often, so that what a replica
+        # has to read does not grow with it.
+        gap = self.settings.news_gap * max(1.0, len(self.table) / _SMALL_GROUP)
+        if due or (passed >= gap and self.is_news(now)):
             return self.publish(now)
         return ()
 

@@ -20,8 +20,9 @@ class BalancingSettings:
         period: slots from one policy to the next; k in the thesis.
         lookahead: slots of the forecast, not necessarily whole, that a policy counts and paces its
             offloads over; k in the thesis.
-        react: shortest pause in seconds between policies when queues turn out other than expected;
-            None leaves it at one policy a period, as the thesis does.
+        react: shortest pause in seconds between policies while something waits or there is news,
+            in groups of up to a hundred; in proportion longer in larger ones. None leaves it at
+            one policy a period, as the thesis does.
         settle: seconds after the start of a slot at which its policy is computed, so that the rows
             that everybody publishes at the start of the slot are in it.
         rounds: windows until a row that is not renewed is unknown.
@@ -30,7 +31,8 @@ class BalancingSettings:
         news_seconds: a queue is news when it is so many seconds of work off what the last row
             makes the others believe.
         news_items: and at least so many items.
-        news_gap: shortest pause between rows, seconds.
+        news_gap: shortest pause between rows, seconds, in groups of up to ten neighbours; in
+            proportion longer in larger ones.
         pace: fraction of the lookahead over which an offload is spread.
         urgent: whether what waits already, beyond the sender's share of all that waits, may leave
             at once; the thesis paces it like the rest.
@@ -47,21 +49,21 @@ class BalancingSettings:
     slots: int = 10
     history: int = 50
     period: int = 1
-    lookahead: float = 1.0
-    react: float | None = 0.05
+    lookahead: float = 0.1
+    react: float | None = 0.02
     settle: float = 0.2
     rounds: int = 3
     liveness: float | None = 3.0
     heartbeat: float | None = 1.0
-    news_seconds: float = 0.1
+    news_seconds: float = 0.05
     news_items: int = 2
-    news_gap: float = 0.1
+    news_gap: float = 0.05
     pace: float = 0.8
     urgent: bool = True
     hop_limit: int = 2
     least: int = 1
     link_aware: bool = True
-    gain: float = 0.0
+    gain: float = 0.01
     bytes_per_second: float | None = None
     error: float = 0.2
     relay_rows: int = 16

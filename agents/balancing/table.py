@@ -131,6 +131,9 @@ class StateTable:
         for entry in self._entries.values():
             entry.rounds_left -= 1
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     # -- what is known --------------------------------------------------------------------------
 
     @property

@@ -24,6 +24,8 @@ from evaluation.simulation.events import Loop, Rank
 
 _PROBE_BYTES = 60
 """A question for a queue's length, or its answer: what ``jsq`` would have to send."""
+_PATIENCE = 10
+"""What waits when the cameras stop is worked off for so many times as long as they ran."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +156,7 @@ def simulate(
         group.start()
     loop.run(scenario.seconds)
     end = scenario.seconds
-    while _left(groups) and end < 2 * scenario.seconds:
+    while _left(groups) and end < _PATIENCE * scenario.seconds:
         end += 1
         loop.run(end)
     return _outcome(scenario, balancer, books, groups)
