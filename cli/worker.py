@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,9 @@ from cli.common import (
     with_examples,
 )
 from dataflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dataflow.config import Config
 
 LogLevelOption = Annotated[
     str, typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
@@ -30,6 +34,13 @@ def worker(
     replica: Annotated[
         str | None,
         typer.Option(help="Name in the group; default: made of function, host and process."),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="A parameter of the function that differs here from topics.yaml; JSON or text.",
+        ),
     ] = None,
     wait_for_broker: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long to wait for the cluster at start.")
@@ -54,9 +65,41 @@ def worker(
         )
     configure_logging(log_level)
     run_worker(
-        settings,
+        with_parameters(settings, function, parameter or []),
         WorkerOptions(function=function, replica=replica, wait_for_broker=wait_for_broker),
     )
+
+
+def with_parameters(config: Config, function: str, words: list[str]) -> Config:
+    """The declaration with other parameters for one function.
+
+    Args:
+        config: the declaration.
+        function: one that it declares.
+        words: ``key=value`` each; a value that is no JSON is text.
+
+    Raises:
+        ConfigError: a word without ``=``.
+    """
+    changes: dict[str, object] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise ConfigError(
+                "a parameter is written KEY=VALUE",
+                key="--parameter",
+                value=word,
+                remedy="for example --parameter input_size=416",
+            )
+        try:
+            changes[key] = json.loads(value)
+        except ValueError:
+            changes[key] = value
+    if not changes:
+        return config
+    own = config.functions[function]
+    changed = own.model_copy(update={"parameters": {**own.parameters, **changes}})
+    return config.model_copy(update={"functions": {**config.functions, function: changed}})
 
 
 worker.__doc__ = with_examples(
@@ -67,4 +110,5 @@ worker.__doc__ = with_examples(
     "videojam worker plate-ocr                    one more replica of plate-ocr",
     "videojam worker yolo --replica yolo-gpu-3    under a name of your own",
     "videojam worker yolo -b kafka-1:9092         on another cluster",
+    "videojam worker yolo --parameter input_size=416    smaller pictures on a weaker GPU",
 )
