@@ -429,7 +429,8 @@ class Engine:
         with self._changed:
             self._hand.in_function = 0
             self._processed += len(batch)
-            outgoing = self._steering.processed(len(batch), ended - began)
+            # Cutting and publishing count: a peer that gets an item will spend that time too.
+            outgoing = self._steering.processed(len(batch), self._monotonic() - began)
             ran_dry = not len(self._hand)
             self._meter.add(
                 ended,

@@ -224,6 +224,7 @@ class Steering:
             signals_sent=dict(self.tally.signals_sent),
             signals_heard=dict(self.tally.signals_heard),
             overloaded_since=self._overload.since,
+            busy=self.tally.busy_seconds / max(1.0, self._clock() - self._started_at),
         )
 
     def claim(self, actions: Iterable[object]) -> Outgoing:
