@@ -29,6 +29,7 @@ class Entry:
         progress: of its partition, in the assignment that it was fetched under.
         waiting: how the balancer sees it.
         received: when it was fetched, seconds since the epoch.
+        queued: when it entered the first queue of the group: the queue's order.
     """
 
     item: WorkItem
@@ -36,6 +37,7 @@ class Entry:
     progress: PartitionProgress
     waiting: Waiting
     received: float
+    queued: float
 
 
 class Hand:
@@ -60,6 +62,7 @@ class Hand:
             max_bytes=int(limits.size),
             when_full=limits.when_full,
             size_of=lambda entry: entry.waiting.size,
+            since=lambda entry: entry.queued,
         )
 
     # -- the queue ------------------------------------------------------------------------------
@@ -77,7 +80,7 @@ class Hand:
         return self._queue.room()
 
     def snapshot(self) -> Queue:
-        """What waits, in the order of arrival, as the balancer wants it."""
+        """What waits, oldest first, as the balancer wants it."""
         return Queue(
             waiting=tuple(entry.waiting for entry in self._queue), in_flight=self.in_function
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from agents.balancing import Relayed, Waiting
 from agents.hand import Entry, Hand
-from agents.outbox import offloaded_by
+from agents.outbox import read_handed
 from agents.progress import PartitionProgress
 from agents.steering import Outgoing, Steering
 from dataflow.config import Config
@@ -71,12 +71,13 @@ class Intake:
                 self._hand.open_record(progress)
                 came.broken.append((record, progress, fault))
                 continue
-            entry = self._entry(record, progress, item, now)
-            offloaded = offloaded_by(record.headers) if item.hops else None
-            if offloaded is not None:
-                sender, table = offloaded
-                count, known = handed.get(sender, (0, ()))
-                handed[sender] = (count + 1, table or known)
+            peer = read_handed(record.headers) if item.hops else None
+            # A clock that is ahead must not send an item to the end of the queue for ever.
+            queued = now if peer is None or peer.queued_at is None else min(now, peer.queued_at)
+            entry = self._entry(record, progress, item, now, queued)
+            if peer is not None:
+                count, known = handed.get(peer.sender, (0, ()))
+                handed[peer.sender] = (count + 1, peer.table or known)
             elif self._steering.admits(item.pipeline, item.step, item.frame.camera):
                 upstream.append(entry)
             else:
@@ -94,7 +95,12 @@ class Intake:
         return came
 
     def _entry(
-        self, record: Received, progress: PartitionProgress, item: WorkItem, now: float
+        self,
+        record: Received,
+        progress: PartitionProgress,
+        item: WorkItem,
+        now: float,
+        queued: float,
     ) -> Entry:
         waiting = Waiting(
             key=next(self._keys),
@@ -102,7 +108,7 @@ class Intake:
             size=len(item.data),
             hops=item.hops,
         )
-        return Entry(item, record, progress, waiting, now)
+        return Entry(item, record, progress, waiting, now, queued)
 
     def _check_step(self, item: WorkItem) -> None:
         pipeline = self._config.pipelines.get(item.pipeline)

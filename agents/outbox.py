@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -31,6 +32,8 @@ OFFLOADED_BY = "vj_offloaded_by"
 """Header: the replica that handed an item on."""
 OFFLOADED_FROM = "vj_offloaded_from"
 """Header: topic, partition and offset where it was before."""
+QUEUED_AT = "vj_queued_at"
+"""Header: when an item entered the first queue of the group: it keeps its place in the next."""
 TABLE = "vj_table"
 """Header: what the sender knows of the group, on the first item after a new policy."""
 _TABLE: TypeAdapter[tuple[Relayed, ...]] = TypeAdapter(tuple[Relayed, ...])
@@ -38,10 +41,25 @@ _TABLE_LIMIT = 256 * 1024
 """Longest table that is read, in bytes."""
 
 
-def offloaded_by(headers: Sequence[tuple[str, bytes]]) -> tuple[str, tuple[Relayed, ...]] | None:
-    """Who handed a record on, and the table that came with it; None if it came from upstream.
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """How a record was handed on.
 
-    A table that cannot be read counts as none: the work itself is always taken.
+    Attributes:
+        sender: the replica that did.
+        queued_at: when the item entered the first queue of the group; None if it does not say.
+        table: what the sender knows of the group.
+    """
+
+    sender: str
+    queued_at: float | None
+    table: tuple[Relayed, ...]
+
+
+def read_handed(headers: Sequence[tuple[str, bytes]]) -> Handed | None:
+    """How a record was handed on; None if it came from upstream.
+
+    What cannot be read counts as absent: the work itself is always taken.
     """
     values = dict(headers)
     sender = values.get(OFFLOADED_BY)
@@ -49,11 +67,20 @@ def offloaded_by(headers: Sequence[tuple[str, bytes]]) -> tuple[str, tuple[Relay
         return None
     name = sender.decode("utf-8", "replace")
     raw = values.get(TABLE) or b"[]"
+    table: tuple[Relayed, ...] = ()
     try:
-        return name, _TABLE.validate_json(raw) if len(raw) <= _TABLE_LIMIT else ()
+        table = _TABLE.validate_json(raw) if len(raw) <= _TABLE_LIMIT else ()
     except ValidationError as error:
         _log.warning("ignoring the table of %s: %s", name, error)
-        return name, ()
+    return Handed(name, _seconds(values.get(QUEUED_AT)), table)
+
+
+def _seconds(raw: bytes | None) -> float | None:
+    try:
+        value = float(raw or b"")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 class Outbox:
@@ -103,13 +130,19 @@ class Outbox:
         )
 
     def offload(
-        self, item: WorkItem, origin: Received, partition: int, table: Sequence[Relayed]
+        self,
+        item: WorkItem,
+        origin: Received,
+        queued_at: float,
+        partition: int,
+        table: Sequence[Relayed],
     ) -> Record:
         """The record that hands an item to a peer.
 
         Args:
             item: as it was received.
             origin: where from.
+            queued_at: when it entered the first queue of the group, seconds since the epoch.
             partition: one that the peer owns.
             table: rows that go with it.
         """
@@ -118,6 +151,7 @@ class Outbox:
         headers.append(
             (OFFLOADED_FROM, f"{origin.topic}/{origin.partition}/{origin.offset}".encode())
         )
+        headers.append((QUEUED_AT, f"{queued_at:.6f}".encode()))
         if table:
             headers.append((TABLE, _TABLE.dump_json(tuple(table))))
         return Record(

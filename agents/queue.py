@@ -13,13 +13,17 @@ T = TypeVar("T")
 
 
 class WorkQueue(Generic[T]):
-    """A first-in first-out queue bounded in items and bytes.
+    """A queue bounded in items and bytes, oldest first.
+
+    Items that come from a peer keep the place that their age gives them; otherwise an item that is
+    handed on would start to wait again, and one that is handed on twice would starve.
 
     Args:
         max_items: most items waiting.
         max_bytes: most bytes waiting; a single larger item is still taken when nothing waits.
         when_full: ``drop-oldest`` evicts, ``block`` lets the caller ask `has_room` first.
         size_of: bytes of an item.
+        since: time from which an item has waited; equal ones keep the order of arrival.
     """
 
     def __init__(
@@ -29,11 +33,13 @@ class WorkQueue(Generic[T]):
         max_bytes: int,
         when_full: Literal["drop-oldest", "block"],
         size_of: Callable[[T], int],
+        since: Callable[[T], float] = lambda _: 0.0,
     ) -> None:
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._drops = when_full == "drop-oldest"
         self._size_of = size_of
+        self._since = since
         self._items: deque[T] = deque()
         self._bytes = 0
 
@@ -58,7 +64,7 @@ class WorkQueue(Generic[T]):
             What had to go for it, oldest first. Always empty with ``block``: what has been fetched
             is kept, and the caller stops fetching while `room` is 0.
         """
-        self._items.append(item)
+        self._insert(item)
         self._bytes += self._size_of(item)
         evicted: list[T] = []
         if self._drops:
@@ -92,6 +98,12 @@ class WorkQueue(Generic[T]):
         self._items = kept
         self._bytes -= sum(map(self._size_of, gone))
         return gone
+
+    def _insert(self, item: T) -> None:
+        since, place = self._since(item), len(self._items)
+        while place and self._since(self._items[place - 1]) > since:
+            place -= 1
+        self._items.insert(place, item)
 
     def _pop(self) -> T:
         item = self._items.popleft()

@@ -323,7 +323,7 @@ class Steering:
         table = offload.table
         for entry in entries:
             partition = self._spread.choice(offload.partitions)
-            record = self._outbox.offload(entry.item, entry.record, partition, table)
+            record = self._outbox.offload(entry.item, entry.record, entry.queued, partition, table)
             table = ()  # on the first item only
             done = self._delivered(offload.peer, entry, self._monotonic())
             try:

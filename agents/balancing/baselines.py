@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from agents.balancing.dispatcher import Peer
@@ -68,7 +67,8 @@ class NoBalancing:
 
     def offloaded(self, now: float, sender: str, items: int, table: Sequence[Relayed]) -> Actions:
         """Accept."""
-        self._member.table.hear_relayed(table, now)
+        self._member.offloaded(sender, items)
+        self._member.heard_relayed(now, table)
         return ()
 
     def processed(self, now: float, items: int, seconds: float) -> Actions:
@@ -78,19 +78,19 @@ class NoBalancing:
 
     def heard(self, now: float, row: Row) -> Actions:
         """Take the row."""
-        self._member.table.hear(row, now)
+        self._member.heard(now, row)
         return ()
 
     def gone(self, now: float, replica: str) -> Actions:
         """Forget it."""
-        self._member.table.forget(replica)
+        self._member.gone(replica)
         return ()
 
     def signalled(self, now: float, signal: Signal) -> Actions:
         """Take its table; answer a request with a row, which everybody reads."""
         if signal.sender == self._me:
             return ()
-        self._member.table.hear_relayed(signal.table, now)
+        self._member.heard_relayed(now, signal.table)
         if isinstance(signal, InformationRequest) and signal.to in (None, self._me):
             return self._member.publish(now)
         return ()
@@ -101,6 +101,7 @@ class NoBalancing:
 
     def failed(self, now: float, peer: str, items: int, size: int) -> Actions:
         """The items are back in the queue, and stay."""
+        self._member.returned(peer, items)
         return ()
 
     def tick(self, now: float, queue: Queue) -> Actions:
@@ -172,7 +173,8 @@ class WeightedRoundRobin(NoBalancing):
     """Each item from upstream goes to whoever's turn it is, by weights that never change.
 
     Weights are the processing rates of self and neighbours as they are known ``warm_up`` seconds
-    after the start. Until then everybody's turn is equal: whoever gets nothing can measure nothing.
+    after the first item. Until then everybody's turn is equal: whoever gets nothing can measure
+    nothing. A neighbour that is alive and has no rate by then gets the mean weight.
     Work that is queued is never moved.
 
     Args:
@@ -197,7 +199,8 @@ class WeightedRoundRobin(NoBalancing):
         keep_dead: bool = False,
     ) -> None:
         super().__init__(replica=replica, incarnation=incarnation, now=now, settings=settings)
-        self._measured_at = now + warm_up
+        self._warm_up = warm_up
+        self._measured_at: float | None = None
         self._weigh = weigh
         self._keep_dead = keep_dead
         self._turns: RoundRobin | None = None
@@ -210,13 +213,18 @@ class WeightedRoundRobin(NoBalancing):
         return self._offloads([(self._next(turns, now), item) for item in items])
 
     def _warming_up(self, now: float) -> RoundRobin:
+        if self._measured_at is None:
+            self._measured_at = now + self._warm_up
         own = self._member.mu(now)
-        if now >= self._measured_at and own:
-            view = self._member.table.view(now, self._member.row(now))
-            rates = dict(zip(view.replicas, view.mus.tolist(), strict=True))
-            self._turns = RoundRobin(self._weigh(rates))
-            return self._turns
         everybody = (self._me, *self._member.table.alive(now))
+        if now >= self._measured_at and own:
+            view = self._member.view(now)
+            rates = dict(zip(view.replicas, view.mus.tolist(), strict=True))
+            mean = sum(rates.values()) / len(rates)
+            self._turns = RoundRobin(
+                self._weigh({name: rates.get(name, mean) for name in everybody})
+            )
+            return self._turns
         if self._equal is None or self._equal.names != tuple(sorted(everybody)):
             self._equal = RoundRobin(dict.fromkeys(everybody, 1.0))
         return self._equal
@@ -253,7 +261,6 @@ class ShortestQueue(NoBalancing):
     ) -> None:
         super().__init__(replica=replica, incarnation=incarnation, now=now, settings=settings)
         self._oracle = oracle
-        self._sent: dict[str, deque[tuple[float, int]]] = {}
 
     def arrived(self, now: float, items: Sequence[Waiting]) -> Actions:
         """Send each where it is done first; it stays here if that is as good."""
@@ -272,21 +279,14 @@ class ShortestQueue(NoBalancing):
         actions = self._offloads(targets)
         for action in actions:
             if isinstance(action, Offload):
-                sent = self._sent.setdefault(action.peer, deque())
-                sent.append((now, len(action.keys)))
+                self._member.sent(now, action.peer, len(action.keys))
         return actions
 
     def _peers(self, now: float) -> dict[str, Peer]:
         """Everybody with a rate, without the items that are being placed."""
         if self._oracle is not None:
             return {name: peer for name, peer in self._oracle().items() if peer.mu > 0}
-        received = {}
-        for name, sent in self._sent.items():
-            heard = self._member.table.heard_at(name) or -math.inf
-            while sent and sent[0][0] < heard:
-                sent.popleft()
-            received[name] = float(sum(items for _, items in sent))
-        view = self._member.table.view(now, self._member.row(now), received)
+        view = self._member.view(now)
         return {
             name: Peer(busy=float(busy), mu=float(mu))
             for name, busy, mu in zip(view.replicas, view.busy, view.mus, strict=True)

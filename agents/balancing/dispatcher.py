@@ -211,7 +211,9 @@ class Dispatcher:
             )
             for peer in room
         )
-        return best if done + self._settings.gain < local else None
+        settings = self._settings
+        least = settings.gain + (settings.gain_fraction * local if math.isfinite(local) else 0.0)
+        return best if done + least < local else None
 
     def _refill(self, now: float) -> None:
         limit = self._settings.bytes_per_second

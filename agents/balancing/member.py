@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from agents.balancing.monitor import Monitor
 from agents.balancing.settings import BalancingSettings
-from agents.balancing.table import StateTable
+from agents.balancing.table import StateTable, View
+from agents.balancing.transit import Transit
 from agents.balancing.values import (
     MAX_CAMERAS,
     Actions,
@@ -48,6 +49,8 @@ class Member:
             rounds=settings.rounds,
             liveness=settings.liveness,
         )
+        self._received: dict[str, int] = {}
+        self._transits: dict[str, Transit] = {}
         self._published: Row | None = None
         self._published_rate = 0.0
 
@@ -59,6 +62,44 @@ class Member:
             sum(item.size for item in items),
             cameras=[item.camera for item in items if item.camera],
         )
+
+    def offloaded(self, sender: str, items: int) -> None:
+        """Items came from a peer."""
+        self._received[sender] = self._received.get(sender, 0) + items
+
+    def sent(self, now: float, peer: str, items: int) -> None:
+        """Items left for a peer."""
+        self._transits.setdefault(peer, Transit(self.replica)).sent(now, items)
+
+    def returned(self, peer: str, items: int) -> None:
+        """Items did not reach a peer and are back."""
+        if peer in self._transits:
+            self._transits[peer].returned(items)
+
+    def heard(self, now: float, row: Row, *, age: float | None = None) -> bool:
+        """A row came from its maker, or was relayed ``age`` s after the relayer heard it."""
+        if not self.table.hear(row, now, age=age):
+            return False
+        self._transits.setdefault(row.replica, Transit(self.replica)).heard(row)
+        return True
+
+    def heard_relayed(self, now: float, rows: Iterable[Relayed]) -> bool:
+        """Rows of somebody else's table came; True if any was news."""
+        taken = [self.heard(now, relayed.row, age=relayed.age) for relayed in rows]
+        return any(taken)
+
+    def gone(self, replica: str) -> None:
+        """A neighbour said goodbye."""
+        self.table.forget(replica)
+        self._transits.pop(replica, None)
+
+    def view(self, now: float) -> View:
+        """The group right now, with what is on its way."""
+        return self.table.view(now, self.row(now))
+
+    def _sending(self, now: float) -> dict[str, int]:
+        on_their_way = {peer: transit.on_its_way(now) for peer, transit in self._transits.items()}
+        return {peer: items for peer, items in on_their_way.items() if items}
 
     def mu(self, now: float) -> float:
         """Its own rate, or the mean of its neighbours' until it has one; 0 if nobody has."""
@@ -78,6 +119,8 @@ class Member:
             slot=self.monitor.slot,
             history=self.monitor.history,
             partitions=self.partitions,
+            received=self._received,
+            sending=self._sending(now),
             item_bytes=round(self.monitor.item_bytes, 1),
             cameras=self.monitor.cameras(MAX_CAMERAS),
         )

@@ -94,7 +94,7 @@ class SharedQueue(NoBalancing):
         waits = self._asked_at is not None and now - self._asked_at < self._patience
         if room <= 0 or waits:
             return ()
-        view = self._member.table.view(now, self._member.row(now))
+        view = self._member.view(now)
         longest = max(range(1, len(view.replicas)), key=view.waiting.__getitem__, default=0)
         if not longest or view.waiting[longest] < 1:
             return ()

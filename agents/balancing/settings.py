@@ -40,6 +40,8 @@ class BalancingSettings:
         least: items below which a transfer is not worth it.
         link_aware: offload an item only if it is expected to be done earlier there.
         gain: by how many seconds earlier, at least.
+        gain_fraction: and by which fraction of the local wait: estimates are never exact, and a
+            queue that is as long there as here is no reason to move.
         bytes_per_second: most bytes offloaded a second; None for no limit.
         error: relative error of a prediction above which a state update is due.
         relay_rows: rows of others that a signal or an offload carries at most.
@@ -64,6 +66,7 @@ class BalancingSettings:
     least: int = 1
     link_aware: bool = True
     gain: float = 0.01
+    gain_fraction: float = 0.1
     bytes_per_second: float | None = None
     error: float = 0.2
     relay_rows: int = 16
@@ -78,7 +81,15 @@ class BalancingSettings:
         for name in (*positive, "least", "pace"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
-        for name in ("settle", "news_seconds", "news_items", "news_gap", "gain", "error"):
+        for name in (
+            "settle",
+            "news_seconds",
+            "news_items",
+            "news_gap",
+            "gain",
+            "gain_fraction",
+            "error",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)!r}")
         for name in ("react", "liveness", "heartbeat", "bytes_per_second"):

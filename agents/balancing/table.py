@@ -6,7 +6,7 @@ cannot carry a forecast under a measured timestamp.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,11 +117,6 @@ class StateTable:
         self._entries[row.replica] = entry
         return True
 
-    def hear_relayed(self, rows: Iterable[Relayed], now: float) -> bool:
-        """Take the rows of somebody else's table; True if any was news."""
-        taken = [self.hear(relayed.row, now, age=relayed.age) for relayed in rows]
-        return any(taken)
-
     def forget(self, replica: str) -> None:
         """It has said goodbye."""
         self._entries.pop(replica, None)
@@ -197,7 +192,7 @@ class StateTable:
 
     # -- what is estimated ----------------------------------------------------------------------
 
-    def view(self, now: float, own: Row, received: Mapping[str, float] | None = None) -> View:
+    def view(self, now: float, own: Row) -> View:
         """The group right now (Eq 3.1): rows carried on from when they were heard.
 
         ``load' = max(0, load + sum(lambda) - mu * elapsed - sent + received)``
@@ -205,11 +200,9 @@ class StateTable:
         Args:
             now: seconds.
             own: this replica's row, measured now.
-            received: items that each neighbour has got since its row (negative: given away).
         """
         usable = sorted(n for n, entry in self._entries.items() if self._usable(entry, now))
         entries = [self._entries[name] for name in usable]
-        given = received or {}
         slot = own.slot
         histories = np.zeros((len(entries) + 1, self._history), dtype=np.float32)
         measured = own.history[-self._history :]
@@ -222,7 +215,7 @@ class StateTable:
         elapsed = np.array([max(0.0, now - e.heard_at) for e in entries], dtype=np.float64)
         mus = np.array([e.row.mu for e in entries], dtype=np.float64)
         change = recent * elapsed - mus * elapsed
-        change += np.array([given.get(name, 0.0) for name in usable], dtype=np.float64)
+        change += self._on_their_way(own, usable)
         waiting = np.array([e.row.load for e in entries], dtype=np.float64)
         in_flight = np.array([e.row.in_flight for e in entries], dtype=np.float64)
         return View(
@@ -236,6 +229,18 @@ class StateTable:
             mus=np.concatenate([[own.mu], mus]),
             histories=histories,
         )
+
+    def _on_their_way(self, own: Row, usable: Sequence[str]) -> Floats:
+        """Items that each neighbour is about to get: from us, and from others as far as we know."""
+        coming = dict(own.sending)
+        for name in usable:
+            sender = self._entries[name]
+            for peer, items in sender.row.sending.items():
+                receiver = self._entries.get(peer)
+                # A row that is newer than the sender's may count them already.
+                if receiver is not None and receiver.heard_at <= sender.heard_at:
+                    coming[peer] = coming.get(peer, 0) + items
+        return np.array([coming.get(name, 0) for name in usable], dtype=np.float64)
 
     def note_forecasts(self, view: View, forecasts: Histories) -> None:
         """Keep the forecasts of a view: they stand in for measurements until these come."""

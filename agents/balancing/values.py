@@ -24,6 +24,8 @@ MAX_NAME = 249
 """Longest name of a replica: that of a Kafka resource."""
 MAX_CAMERAS = 256
 """Most cameras that a row lists: the busiest."""
+MAX_PEERS = 10_000
+"""Most peers that a row counts."""
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -57,6 +59,12 @@ class Row(BaseModel):
     """Arrivals from upstream in each slot before ``slot``, drops included, oldest first."""
     partitions: Annotated[tuple[Count, ...], Field(max_length=10_000)] = ()
     """Partitions of the work topic that it owns: where to offload to."""
+    received: Annotated[dict[Name, Count], Field(max_length=MAX_PEERS)] = Field(
+        default_factory=dict
+    )
+    """Items that it has taken over from each peer in this life."""
+    sending: Annotated[dict[Name, Count], Field(max_length=MAX_PEERS)] = Field(default_factory=dict)
+    """Items that it has sent to each peer and that no row of that peer counts yet."""
     item_bytes: Finite = 0.0
     """Mean size of the items that arrived lately."""
     cameras: Annotated[dict[Name, Finite], Field(max_length=MAX_CAMERAS)] = Field(

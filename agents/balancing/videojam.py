@@ -7,7 +7,6 @@ turns out other than expected; the forecast still reaches k slots.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -70,7 +69,6 @@ class VideoJam:
         self._policy_slot = self._window = self._member.monitor.slot_of(now)
         self._stale = True
         self._forecasts: tuple[int, tuple[str, ...], Histories] | None = None
-        self._sent: dict[str, deque[tuple[float, int]]] = {}
         self._received: dict[str, int] = {}
         self._warned: set[str] = set()
         self._table_sent: set[str] = set()
@@ -84,7 +82,7 @@ class VideoJam:
 
     def demand(self, now: float) -> Demand:
         """What the whole known group has to do in the next k slots, against what it can do."""
-        view = self._view(now)
+        view = self._member.view(now)
         seconds = self._settings.slots * self._settings.slot
         cameras: dict[str, float] = {}
         for row in view.rows:
@@ -137,14 +135,13 @@ class VideoJam:
 
     def heard(self, now: float, row: Row) -> Actions:
         """Take the row; the next tick sees to what follows."""
-        self._stale |= self._member.table.hear(row, now)
+        self._stale |= self._member.heard(now, row)
         return ()
 
     def gone(self, now: float, replica: str) -> Actions:
         """Forget it: no quota for it outlives the next tick."""
-        self._member.table.forget(replica)
+        self._member.gone(replica)
         self._links.forget(replica)
-        self._sent.pop(replica, None)
         self._dispatcher.limit(replica, 0)
         self._stale = True
         return ()
@@ -153,7 +150,7 @@ class VideoJam:
         """Take its table, and do what it asks for."""
         if signal.sender == self._me:
             return ()
-        self._stale |= self._member.table.hear_relayed(signal.table, now)
+        self._stale |= self._member.heard_relayed(now, signal.table)
         if signal.to not in (None, self._me):
             return ()
         if isinstance(signal, CongestionRisk):
@@ -164,14 +161,15 @@ class VideoJam:
 
     def offloaded(self, now: float, sender: str, items: int, table: Sequence[Relayed]) -> Actions:
         """Work is always accepted; what it says about the others' plans is checked."""
-        changed = self._member.table.hear_relayed(table, now)
+        changed = self._member.heard_relayed(now, table)
         self._received[sender] = self._received.get(sender, 0) + items
+        self._member.offloaded(sender, items)
         policy = self._policy
         react = self._settings.react
         fresh = policy is not None and react is not None and now - policy.at < react
         if not fresh and (changed or self._dispatcher.peers):
             # Only to judge by: the running offload goes on under its own policy.
-            policy = self._compute(now, self._view(now))
+            policy = self._compute(now, self._member.view(now))
         if policy is None:
             return ()
         if not any(transfer.sender == sender for transfer in policy.sent_to(self._me)):
@@ -188,7 +186,7 @@ class VideoJam:
         """The items are back; the peer has not got them."""
         self._dispatcher.acknowledged(size)
         self._dispatcher.returned(peer, items)
-        self._sent.setdefault(peer, deque()).append((now, -items))
+        self._member.returned(peer, items)
         return ()
 
     def tick(self, now: float, queue: Queue) -> Actions:
@@ -201,10 +199,10 @@ class VideoJam:
         actions += member.publish_if_due(now)
         view: View | None = None
         if self._policy_is_due(now, news=news):
-            view = self._view(now)
+            view = self._member.view(now)
             self._adopt(now, self._compute(now, view))
         if self._dispatcher.peers:
-            actions += self._offload(now, queue, view or self._view(now))
+            actions += self._offload(now, queue, view or self._member.view(now))
         return tuple(actions)
 
     # -- windows and policies -------------------------------------------------------------------
@@ -249,17 +247,6 @@ class VideoJam:
     def _somebody_fell_silent(self, now: float) -> bool:
         knows = self._member.table.knows
         return any(not knows(peer, now) for peer in self._dispatcher.peers)
-
-    def _view(self, now: float) -> View:
-        received = {}
-        for peer, sent in self._sent.items():
-            # What left shortly before a row was heard was still on its way when that was made.
-            heard = self._member.table.heard_at(peer)
-            since = -np.inf if heard is None else heard - 2 * self._links.seconds(peer, 0)
-            while sent and sent[0][0] < since:
-                sent.popleft()
-            received[peer] = float(sum(items for _, items in sent))
-        return self._member.table.view(now, self._member.row(now), received)
 
     def _compute(self, now: float, view: View) -> Policy:
         settings = self._settings
@@ -320,7 +307,7 @@ class VideoJam:
                 continue
             first = peer not in self._table_sent
             self._table_sent.add(peer)
-            self._sent.setdefault(peer, deque()).append((now, len(keys)))
+            self._member.sent(now, peer, len(keys))
             actions.append(
                 Offload(
                     peer=peer,

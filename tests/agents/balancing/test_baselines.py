@@ -87,6 +87,12 @@ def wrr(*, keep_dead: bool = False) -> WeightedRoundRobin:
     return balancer
 
 
+def warmed_up(*, keep_dead: bool = False) -> WeightedRoundRobin:
+    balancer = wrr(keep_dead=keep_dead)
+    balancer.arrived(0.0, items(1))
+    return balancer
+
+
 def dealt(balancer: WeightedRoundRobin, now: float, count: int) -> Counter[str]:
     out = offloads(balancer.arrived(now, items(count)))
     counts = Counter({peer: len(keys) for peer, keys in out.items()})
@@ -95,7 +101,7 @@ def dealt(balancer: WeightedRoundRobin, now: float, count: int) -> Counter[str]:
 
 
 def test_wrr_deals_by_the_rates_measured_at_the_start_which_then_stay() -> None:
-    balancer = wrr()
+    balancer = warmed_up()
     assert dealt(balancer, 2.0, 40) == {"me": 10, "b": 30}
     balancer.heard(3.0, row("b", 3.0, mu=1.0))
     assert dealt(balancer, 3.0, 40) == {"me": 10, "b": 30}
@@ -106,7 +112,7 @@ def test_wrr_deals_evenly_while_rates_are_being_measured() -> None:
 
 
 def test_wrr_drops_a_dead_neighbour_unless_it_is_to_behave_as_the_original() -> None:
-    balancer, original = wrr(), wrr(keep_dead=True)
+    balancer, original = warmed_up(), warmed_up(keep_dead=True)
     for one in (balancer, original):
         assert dealt(one, 2.0, 4) == {"me": 1, "b": 3}
     assert dealt(balancer, 9.0, 40) == {"me": 40}

@@ -142,11 +142,19 @@ def test_what_could_not_be_delivered_does_not_count() -> None:
 
 def test_an_item_stays_when_it_is_done_earlier_here() -> None:
     """Of 10 items at 10 a second, those behind the peer's 0.5 s are worth it."""
-    work = dispatcher(BalancingSettings())
+    work = dispatcher(BalancingSettings(gain_fraction=0.0))
     work.adopt([transfer("a", 10, 10)], 0.0, 10.0)
     out = sent(work, 0.0, queue(10), peers={"a": Peer(busy=4, mu=10)})
     # 9 here takes 1.0 s, there 0.5 + link; 8: 0.9 against 0.6 + link; 7: 0.8 against 0.7 + link.
     assert out == {"a": (9, 8, 7)}
+
+
+def test_a_small_gain_is_no_reason_to_move() -> None:
+    work = dispatcher(BalancingSettings(gain_fraction=0.3))
+    work.adopt([transfer("a", 10, 10)], 0.0, 10.0)
+    out = sent(work, 0.0, queue(10), peers={"a": Peer(busy=4, mu=10)})
+    # 8 would gain 0.3 s of 0.9 s less the link: not a third.
+    assert out == {"a": (9,)}
 
 
 def test_a_slow_link_makes_offloads_not_worth_it() -> None:

@@ -60,7 +60,7 @@ def test_liveness_is_judged_by_the_receivers_clock_however_wrong_the_makers_is()
 
 def test_a_relayed_row_is_as_old_as_the_relaying_replica_says() -> None:
     table = StateTable("me")
-    table.hear_relayed([Relayed(row=row("a", 10.0), age=2.5)], 20.0)
+    table.hear(row("a", 10.0), 20.0, age=2.5)
     assert table.knows("a", 20.4)
     assert not table.knows("a", 20.6)
 
@@ -68,8 +68,19 @@ def test_a_relayed_row_is_as_old_as_the_relaying_replica_says() -> None:
 def test_a_relayed_row_that_is_no_news_does_not_renew() -> None:
     table = StateTable("me")
     table.hear(row("a", 10.0), 10.0)
-    assert not table.hear_relayed([Relayed(row=row("a", 10.0), age=0.0)], 12.9)
+    assert not table.hear(row("a", 10.0), 12.9, age=0.0)
     assert not table.knows("a", 13.1)
+
+
+def test_what_others_send_is_on_its_way_until_the_receiver_has_spoken_again() -> None:
+    table = StateTable("me")
+    table.hear(row("idle", 10.0, load=0, mu=10.0), 10.0)
+    table.hear(row("busy", 10.1, load=50, mu=10.0, sending={"idle": 20}), 10.1)
+    view = table.view(10.1, row("me", 10.1, mu=10.0))
+    assert dict(zip(view.replicas, view.waiting, strict=True))["idle"] == pytest.approx(19, abs=1)
+    table.hear(row("idle", 10.2, load=20, mu=10.0), 10.2)
+    view = table.view(10.2, row("me", 10.2, mu=10.0))
+    assert dict(zip(view.replicas, view.waiting, strict=True))["idle"] == pytest.approx(20)
 
 
 def test_without_a_liveness_limit_a_row_lasts_three_windows_and_is_asked_for_before() -> None:
@@ -119,7 +130,8 @@ def test_the_load_is_carried_on_from_the_row() -> None:
     table = StateTable("me")
     table.hear(row("a", 10.0, load=30, mu=10.0, history=(4,) * 50), 10.0)
     table.hear(row("b", 10.0, load=3, mu=10.0, in_flight=2), 10.0)
-    view = table.view(12.0, row("me", 12.0, load=7, in_flight=1, mu=5.0), {"a": 5.0})
+    own = row("me", 12.0, load=7, in_flight=1, mu=5.0, sending={"a": 5})
+    view = table.view(12.0, own)
     assert view.replicas == ("me", "a", "b")
     assert view.waiting.tolist() == pytest.approx([7, 30 + 8 - 20 + 5, 0])
     assert view.busy.tolist() == pytest.approx([8, 30 + 8 - 20 + 5, 0])

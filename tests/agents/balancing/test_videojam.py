@@ -27,7 +27,7 @@ from agents.balancing.values import Histories
 from tests.agents.balancing.rows import queue, row
 
 START = 1000.0
-QUIET = BalancingSettings(news_seconds=1e9, settle=0.0)
+QUIET = BalancingSettings(news_seconds=1e9, settle=0.0, gain=0.0, gain_fraction=0.0)
 THESIS = BalancingSettings.thesis()
 
 
