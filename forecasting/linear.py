@@ -47,10 +47,11 @@ class Linear:
         return forecasts
 
 
-def fit_ridge(windows: Windows, *, penalty: float = 0.1) -> Loads:
+def fit_ridge(windows: Windows, *, penalty: float = 0.01) -> Loads:
     """Coefficients that forecast some windows with the least squared error.
 
-    Each problem is scaled to a mean load of 1, so that busy cameras do not outweigh the others.
+    A squared error counts in relation to the load, between what was usual and what came: the spread
+    of a count grows with the count.
 
     Args:
         windows: what was known, and what came.
@@ -63,20 +64,18 @@ def fit_ridge(windows: Windows, *, penalty: float = 0.1) -> Loads:
         TraceError: there is no load to learn from.
     """
     histories = windows.histories.astype(np.float64)
-    level = histories.sum(axis=1, keepdims=True) / np.maximum(windows.known, 1)[:, None]
-    loaded = level[:, 0] > 0
-    if not loaded.any():
+    targets = windows.targets.astype(np.float64)
+    if not histories.any():
         raise TraceError(
             "there is no window with load to learn from",
             remedy="give traces that last longer than two windows and in which vehicles pass",
         )
-    inputs = histories[loaded] / level[loaded]
-    # a camera that was empty but for a moment would outweigh the others instead
-    targets = np.minimum(windows.targets[loaded] / level[loaded], 20.0)
-    inputs = np.minimum(inputs, 20.0)
-    gram = inputs.T @ inputs
+    usual = histories.sum(axis=1, keepdims=True) / np.maximum(windows.known, 1)[:, None]
+    unit = np.sqrt(np.maximum((usual + targets.mean(axis=1, keepdims=True)) / 2, 1.0))
+    histories, targets = histories / unit, targets / unit
+    gram = histories.T @ histories
     gram += penalty * np.trace(gram) / len(gram) * np.eye(len(gram))
-    coefficients: NDArray[np.float64] = np.linalg.solve(gram, inputs.T @ targets)
+    coefficients: NDArray[np.float64] = np.linalg.solve(gram, histories.T @ targets)
     return coefficients.astype(np.float32)
 
 

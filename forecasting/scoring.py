@@ -18,7 +18,11 @@ Forecast = Callable[[Loads], Loads]
 
 Regime = Literal["quiet", "rising", "falling", "bursty"]
 REGIMES: tuple[Regime, ...] = get_args(Regime)
-"""What the load did in the window before the forecast, as `regimes` tells."""
+"""What the load did, as `regimes` tells."""
+
+By = Literal["past", "future"]
+"""Whether a window's regime is told by the window before the forecast, or from that to the one
+after it."""
 
 _CHANGE = 0.2
 """Relative change that counts: the thesis' threshold of a prediction error (sec. 3.5)."""
@@ -135,7 +139,27 @@ class Exam:
     regimes: NDArray[np.str_]
 
 
-def prepare(traces: Sequence[Trace], window: Window, *, fps: float, stride: int = 1) -> Exam:
+def outcomes(windows: Windows, slots: int) -> NDArray[np.str_]:
+    """What the load did from the last window to the next, which nobody knows beforehand.
+
+    Returns:
+        [n], each one of `REGIMES`: ``bursty`` if the next window's slots spread by more than half
+        of their mean about its trend; else ``rising`` or ``falling`` if its sum differs by more
+        than 20 % from the last one's; else ``quiet``.
+    """
+    before = windows.histories[:, -slots:].sum(axis=1, dtype=np.float64)
+    after = windows.targets.sum(axis=1, dtype=np.float64)
+    burst = regimes(windows.targets, slots) == "bursty"
+    return np.select(
+        [burst, after > before * (1 + _CHANGE), after < before * (1 - _CHANGE)],
+        ["bursty", "rising", "falling"],
+        "quiet",
+    )
+
+
+def prepare(
+    traces: Sequence[Trace], window: Window, *, fps: float, stride: int = 1, by: By = "past"
+) -> Exam:
     """Rolling-origin windows of all traces at one frame rate.
 
     Args:
@@ -143,6 +167,7 @@ def prepare(traces: Sequence[Trace], window: Window, *, fps: float, stride: int 
         window: how time is cut.
         fps: frames a second of the cameras.
         stride: slots between two origins.
+        by: how regimes are told.
 
     Raises:
         TraceError: all traces are too short.
@@ -160,7 +185,11 @@ def prepare(traces: Sequence[Trace], window: Window, *, fps: float, stride: int 
     return Exam(
         windows=windows,
         step=float(steps.mean()),
-        regimes=regimes(windows.histories, window.slots),
+        regimes=(
+            regimes(windows.histories, window.slots)
+            if by == "past"
+            else outcomes(windows, window.slots)
+        ),
     )
 
 
@@ -190,8 +219,13 @@ def examine(forecast: Forecast, exam: Exam, window: Window) -> dict[str, Score]:
 
 
 def compare(
-    forecasters: Mapping[str, Forecast], traces: Sequence[Trace], window: Window, *, fps: float
+    forecasters: Mapping[str, Forecast],
+    traces: Sequence[Trace],
+    window: Window,
+    *,
+    fps: float,
+    by: By = "past",
 ) -> dict[str, dict[str, Score]]:
     """`examine` several forecasters on the same windows, by name."""
-    exam = prepare(traces, window, fps=fps)
+    exam = prepare(traces, window, fps=fps, by=by)
     return {name: examine(forecast, exam, window) for name, forecast in forecasters.items()}

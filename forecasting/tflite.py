@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -21,6 +22,7 @@ _MOST_ROWS = 1024
 """Replicas in one call of the network; more go through in pieces, for which memory is reused."""
 _USUAL_LEVELS = {3: (0.1, 0.5, 0.9)}
 _TRIAL_ROWS = 3
+_CARD = ".json"
 _REMEDY = "give a float32 network [n, h] -> [n, k], such as `videojam forecaster train` writes"
 
 
@@ -56,7 +58,8 @@ class TfliteForecaster:
         self._file = self.builtin if params.model == "builtin" else Path(params.model).expanduser()
         self._window = window
         self._lock = threading.Lock()  # an interpreter serves one call at a time
-        self._interpreter = _open(self._file, params.threads)
+        card = _read_card(self._file)
+        self._interpreter = _open(self._file, params.threads, card.get("sha256"))
         self._rows = 0
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
@@ -70,7 +73,7 @@ class TfliteForecaster:
         if len(shape) != 2 or shape[1] != window.history:
             raise self._unfit(f"it takes {shape}, the window has a history of {window.history}")
         self._output, self._quantiles = self._find_outputs(outputs)
-        self.levels = () if self._quantiles is None else self._find_levels()
+        self.levels = () if self._quantiles is None else self._find_levels(card.get("levels"))
         self._try()
 
     def forecast(self, histories: Loads) -> Loads:
@@ -117,29 +120,23 @@ class TfliteForecaster:
         quantiles = outputs[others[0]]["index"] if others else None
         return outputs[forecast]["index"], quantiles
 
-    def _find_levels(self) -> tuple[float, ...]:
-        """From the model's card, which lies beside it; the usual ones without a card."""
-        shape = next(
-            detail["shape"]
-            for detail in self._interpreter.get_output_details()
-            if detail["index"] == self._quantiles
-        )
+    def _find_levels(self, stored: object) -> tuple[float, ...]:
+        """Probabilities of the quantiles: those of the card; the usual ones without a card."""
+        details = self._interpreter.get_output_details()
+        shape = next(entry["shape"] for entry in details if entry["index"] == self._quantiles)
         width = int(shape[-1])
-        card = self._file.with_suffix(".json")
-        try:
-            stored = json.loads(card.read_text(encoding="utf-8"))["levels"] if card.exists() else []
-            levels = tuple(float(level) for level in stored) or _USUAL_LEVELS.get(width, ())
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        levels = _USUAL_LEVELS.get(width, ()) if stored is None else stored
+        if (
+            not isinstance(levels, list | tuple)
+            or len(levels) != width
+            or not all(isinstance(level, float) and 0 < level < 1 for level in levels)
+        ):
             raise ForecasterModelError(
-                f"the model's card cannot be read: {error!r}", file=card, remedy="restore it"
-            ) from error
-        if len(levels) != width or not all(0 < level < 1 for level in levels):
-            raise ForecasterModelError(
-                f"the network answers {width} quantiles, but its card has the levels {levels}",
-                file=card,
-                remedy="write the card that belongs to the network, with `levels`",
+                f"the network answers {width} quantiles, its card has the levels {levels!r}",
+                file=self._file.with_suffix(_CARD),
+                remedy="restore the card that was written with the network",
             )
-        return levels
+        return tuple(levels)
 
     def _try(self) -> None:
         """Forecast something, so that what is wrong shows at the start.
@@ -150,8 +147,10 @@ class TfliteForecaster:
         ramp = np.linspace(1.0, 9.0, self._window.history, dtype=np.float32)
         trial = np.stack([np.roll(ramp, 7 * row) * (row + 1) for row in range(_TRIAL_ROWS)])
         try:
-            together = self._interpreter and self.forecast(trial)
-            alone = np.concatenate([self.forecast(trial[row : row + 1]) for row in range(3)])
+            together = self.forecast(trial)
+            alone = np.concatenate(
+                [self.forecast(trial[row : row + 1]) for row in range(len(trial))]
+            )
         except Exception as error:  # LiteRT raises whatever its wrapper maps its codes to
             raise self._unfit(f"it cannot be run: {error}") from error
         if not np.isfinite(together).all():
@@ -179,7 +178,27 @@ class Mixture(TfliteForecaster):
     builtin = MODELS / "mixture.tflite"
 
 
-def _open(file: Path, threads: int) -> Any:  # LiteRT's stubs are incomplete
+def _read_card(file: Path) -> dict[str, Any]:
+    """The card beside a network; empty where there is none.
+
+    Raises:
+        ForecasterModelError: it is no card.
+    """
+    card = file.with_suffix(_CARD)
+    if not card.exists():
+        return {}
+    try:
+        stored = json.loads(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ForecasterModelError(
+            f"the network's card cannot be read: {error}",
+            file=card,
+            remedy="restore the card that was written with the network, or remove it",
+        ) from error
+    return stored if isinstance(stored, dict) else {}
+
+
+def _open(file: Path, threads: int, sha256: str | None) -> Any:  # LiteRT's stubs are incomplete
     try:
         from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - absent on some systems
     except ImportError as error:
@@ -193,6 +212,13 @@ def _open(file: Path, threads: int) -> Any:  # LiteRT's stubs are incomplete
         raise ForecasterModelError(
             f"the network cannot be read: {error.strerror or error}", file=file, remedy=_REMEDY
         ) from error
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        # flipped bits in a weight pass every check of the format
+        raise ForecasterModelError(
+            "the network is not the one that its card describes: it is damaged, or was replaced",
+            file=file,
+            remedy=f"restore it, or remove {file.with_suffix(_CARD).name} if it was replaced",
+        )
     # LiteRT checks the structure, but only if the identifier is there
     if len(content) < 8 or content[4:8] != b"TFL3":
         raise ForecasterModelError("this is no TFLite file", file=file, remedy=_REMEDY)

@@ -178,6 +178,16 @@ def _traces(
         )
 
 
+def sequence_of(trace: Trace) -> str:
+    """The sequence that a trace is of, or a part of where the camera was off in between."""
+    return trace.name.rpartition("#")[0] or trace.name
+
+
+def every_third(traces: Sequence[Trace]) -> tuple[str, ...]:
+    """Sequences to keep for a test unless told otherwise: the 2nd, the 5th, the 8th, ..."""
+    return tuple(dict.fromkeys(sequence_of(trace) for trace in traces))[1::3]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Windows:
     """Forecasting problems: what was known, and what came.
