@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from forecasting.traces import Windows
 from forecasting.training.networks import LEVELS, MixtureNetwork
 from forecasting.windows import Loads
 
-_HUBER = 0.5  # relative error of a window's sum from which outliers count linearly
-_SLOTS_WEIGHT = 0.3
-_BUSY_POWER = 0.3
+_ABSOLUTE_WEIGHT = 1.0
+"""Of the absolute beside the squared error: squares ask for the mean of what may come, which a
+camera that is mostly empty never sees; absolute errors for the median, which misses bursts."""
+_SLOTS_WEIGHT = 0.1
+_BUSY_POWER = 0.5
 """Busy cameras count more, as their errors move more items; less than in proportion, as they are
 few."""
 _PREDICT_ROWS = 4096
@@ -67,8 +68,7 @@ def fit(
         settings: how.
         validation: windows whose error decides when to stop and which weights to keep; None
             trains for all ``epochs`` and keeps the last weights.
-        epochs: after how many to end, in place of those of the settings; the learning rate falls
-            as if it went on.
+        epochs: after how many to end, in place of those of the settings.
         progress: told after each epoch.
 
     Returns:
@@ -86,12 +86,12 @@ def fit(
     optimiser = torch.optim.AdamW(
         groups, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
+    last = epochs or settings.epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=settings.epochs * settings.steps
+        optimiser, settings.learning_rate, total_steps=last * settings.steps
     )
     best, best_epoch = np.inf, 0
     weights = copy.deepcopy(network.state_dict())
-    last = min(epochs or settings.epochs, settings.epochs)
     for epoch in range(1, last + 1):
         network.train()
         for _ in range(settings.steps):
@@ -157,7 +157,8 @@ def _loss(network: Any, histories: Any, targets: Any, busy: Any) -> Any:
     # matters, the former alone rising ones
     unit = (before + came) / 2 + 1e-3
     said = forecasts.sum(dim=1, keepdim=True)
-    loss = busy * functional.huber_loss(said / unit, came / unit, reduction="none", delta=_HUBER)
+    wrong = (said - came) / unit
+    loss = busy * (wrong**2 + _ABSOLUTE_WEIGHT * wrong.abs())
     loss = loss + _SLOTS_WEIGHT * busy * (
         (forecasts - targets).abs().sum(dim=1, keepdim=True) / unit
     )

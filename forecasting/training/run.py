@@ -38,6 +38,7 @@ from forecasting.windows import Window
 Kind = Literal["mixture", "dense", "linear"]
 
 _VALIDATION_EVERY = 4
+_LEAST_EPOCHS = 10  # fewer do not let the learning rate rise and fall
 _COMPARED_ROWS = 512
 _OF_GROUPS = ("windows", "sum_error")  # what a card says of a regime
 
@@ -204,11 +205,12 @@ def _train_network(
             if progress is not None:
                 progress(done, most, error)
 
-        epochs = fit(_network(settings), part, settings.fit, validation=validation, progress=note)
+        best = fit(_network(settings), part, settings.fit, validation=validation, progress=note)
+        epochs = min(max(best, _LEAST_EPOCHS), settings.fit.epochs)
         facts["validation"] = {
             "sequences": [trace.name for trace in held],
             "sum_error": round(min(errors), 4),
-            "epoch": epochs,
+            "epoch": best,
         }
     windows = make_windows(learn, settings.window, settings.recipe, rng)
     say(f"learning from {len(windows)} windows for {epochs} epochs")
