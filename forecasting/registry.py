@@ -11,7 +11,12 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from forecasting.base import ForecasterParams
-from forecasting.errors import ForecasterModelError, ForecasterSettingsError, ForecastingError
+from forecasting.errors import (
+    ForecasterModelError,
+    ForecasterSettingsError,
+    ForecastingError,
+    MissingExtraError,
+)
 from forecasting.guard import GuardedForecaster
 from forecasting.naive import LastWindow
 from forecasting.windows import Window
@@ -100,8 +105,8 @@ def build_forecaster(
         name: its entry point.
         window: how time is cut; the thesis' by default.
         parameters: its own settings.
-        when_broken: what to do if its model is missing, corrupt, or of another shape: raise, or
-            warn and forecast that the next window is like the last.
+        when_broken: what to do if its model is missing, corrupt, or of another shape, or cannot
+            be run here: raise, or warn and forecast that the next window is like the last.
 
     Returns:
         The forecaster, guarded.
@@ -110,6 +115,7 @@ def build_forecaster(
         ForecasterSettingsError: the name or a parameter is wrong, whatever ``when_broken`` says:
             that is a mistake of the declaration and not of a file.
         ForecasterModelError: the model cannot be used, and ``when_broken`` is ``error``.
+        MissingExtraError: what runs it is not installed, and ``when_broken`` is ``error``.
     """
     window = window or Window()
     plugin = load_forecaster(name)
@@ -119,7 +125,7 @@ def build_forecaster(
         raise _explain(error, plugin.Params, name) from error
     try:
         return GuardedForecaster(plugin(window, params), window, name=name)
-    except ForecasterModelError as error:
+    except (ForecasterModelError, MissingExtraError) as error:
         if when_broken == "error":
             raise
         _log.warning("%s cannot be used, forecasting the last window instead: %s", name, error)

@@ -183,7 +183,6 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryT
     transport = MemoryTransport()
     for spec in declared_topics(load_config(tmp_path / "topics.yaml")):
         transport.admin().create(spec)
-    transport.check = lambda *_: None  # type: ignore[attr-defined] - KafkaTransport has it
     monkeypatch.setattr(command, "open_transport", lambda _: transport)
     yield transport
     transport.close()

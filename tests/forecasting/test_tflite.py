@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting import Window, build_forecaster
-from forecasting.errors import ForecasterModelError
+from forecasting.errors import ForecasterModelError, MissingExtraError
 from forecasting.linear import fit_ridge, read_coefficients, write_coefficients
 from forecasting.tflite import Dense, Mixture, NetworkParams
 from forecasting.traces import rolling_origin
@@ -176,6 +176,14 @@ def test_a_broken_network_gives_way_to_the_last_window_if_configured(tmp_path: P
     )
     assert forecaster.stands_in_for == "mixture"
     assert forecaster.forecast(busy(3)) == pytest.approx(busy(3)[:, -10:])
+
+
+def test_a_missing_runtime_is_said_so_or_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(MissingExtraError, match="pip install ai-edge-litert"):
+        build_forecaster("mixture")
+    forecaster = build_forecaster("mixture", when_broken="last-window")
+    assert forecaster.name == "last-window"
 
 
 @pytest.mark.parametrize("builtin", [Dense.builtin, Mixture.builtin])
