@@ -119,7 +119,7 @@ class LoadBook:
         self.window = window
         self._rows: dict[str, int] = {}
         self._table: Loads = np.zeros((0, window.history), np.float32)
-        self._origins: dict[str, float] = {}
+        self._states: dict[str, tuple[float, Loads]] = {}
 
     @property
     def replicas(self) -> tuple[str, ...]:
@@ -162,13 +162,25 @@ class LoadBook:
             ForecasterSettingsError: not h values.
         """
         values = self._checked(slots, self.window.history, replica)
-        known = self._origins.get(replica)
-        if known is not None and at <= known:
+        known = self._states.get(replica)
+        if known is not None and at <= known[0]:
             return False
         row = self._row_of(replica)  # may replace the table
         self._table[row] = values
-        self._origins[replica] = at
+        self._states[replica] = (at, values)
         return True
+
+    def state(self, replica: str) -> tuple[float, Loads] | None:
+        """What a neighbour last said itself, and when: the only thing to tell third parties of it.
+
+        Its `history` runs on forecasts of ours, which under the neighbour's time would pass for
+        measured.
+
+        Returns:
+            Its time, and float32 [h]; None if it never said anything.
+        """
+        known = self._states.get(replica)
+        return None if known is None else (known[0], known[1].copy())
 
     def forget(self, replica: str) -> None:
         """The replica has left; nothing happens if it was not known."""
@@ -177,7 +189,7 @@ class LoadBook:
         names = [name for name in self._rows if name != replica]
         self._table = self._table[[self._rows[name] for name in names]]
         self._rows = {name: row for row, name in enumerate(names)}
-        self._origins.pop(replica, None)
+        self._states.pop(replica, None)
 
     def histories(self) -> Loads:
         """All histories, float32 [n, h], in the order of `replicas`; a copy, nothing below 0."""

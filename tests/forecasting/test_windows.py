@@ -70,6 +70,18 @@ def test_a_neighbour_runs_on_its_forecasts_until_its_next_state() -> None:
     assert book.history("other").tolist() == [5, 5, 5, 6, 6, 6]
 
 
+def test_what_a_neighbour_said_itself_is_kept_apart_from_what_we_forecast_for_it() -> None:
+    book = LoadBook(SMALL)
+    assert book.state("other") is None
+    book.neighbour_state("other", [1, 1, 1, 2, 2, 2], at=10.0)
+    book.roll(np.full((1, 3), 9, np.float32))
+    said = book.state("other")
+    assert said is not None
+    assert (said[0], said[1].tolist()) == (10.0, [1, 1, 1, 2, 2, 2])
+    book.forget("other")
+    assert book.state("other") is None
+
+
 def test_a_state_that_is_not_newer_is_left() -> None:
     book = LoadBook(SMALL)
     assert book.neighbour_state("other", [1] * 6, at=10.0)
