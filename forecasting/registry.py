@@ -1,0 +1,149 @@
+"""Forecasters by name: entry points of the group ``videojam.forecasters``, loaded on demand."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from forecasting.base import ForecasterParams
+from forecasting.errors import (
+    ForecasterModelError,
+    ForecasterSettingsError,
+    ForecastingError,
+    MissingExtraError,
+)
+from forecasting.guard import GuardedForecaster
+from forecasting.naive import LastWindow
+from forecasting.windows import Window
+
+_log = logging.getLogger("videojam.forecasting")
+
+GROUP = "videojam.forecasters"
+"""Entry-point group of forecasters."""
+
+DEFAULT = "mixture"
+"""The forecaster that ships and forecasts best; see docs/forecasting.md."""
+
+WhenBroken = Literal["error", "last-window"]
+"""What a forecaster becomes whose model cannot be used: nothing, or the last window."""
+
+
+def available() -> dict[str, EntryPoint]:
+    """All installed forecasters by name, sorted; nothing is imported.
+
+    Raises:
+        ForecasterSettingsError: two installed packages register different ones under one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        other = found.setdefault(point.name, point)
+        if other.value != point.value:
+            raise ForecasterSettingsError(
+                f"two installed packages register a forecaster {point.name!r}: "
+                f"{other.value} and {point.value}",
+                remedy="uninstall one of them",
+            )
+    return found
+
+
+def load_forecaster(name: str) -> Any:
+    """The class of a forecaster: built with a `Window` and an instance of its ``Params``.
+
+    Raises:
+        ForecasterSettingsError: no forecaster has that name, it cannot be imported, or what is
+            registered is none.
+    """
+    known = available()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ForecasterSettingsError(
+            f"no forecaster is called {name!r}",
+            key="forecaster",
+            remedy=f"{hint}installed: {', '.join(known) or 'none'}",
+        )
+    point = known[name]
+    try:
+        plugin = point.load()
+    except ForecastingError:
+        raise
+    except Exception as error:
+        raise ForecasterSettingsError(
+            f"the forecaster {name!r} ({point.value}) cannot be loaded: "
+            f"{type(error).__name__}: {error}",
+            key="forecaster",
+            remedy="install what it needs, correct it, or name another one",
+        ) from error
+    params = getattr(plugin, "Params", None)
+    if not callable(getattr(plugin, "forecast", None)) or not (
+        isinstance(params, type) and issubclass(params, ForecasterParams)
+    ):
+        raise ForecasterSettingsError(
+            f"{name!r} ({point.value}) is no forecaster: it lacks forecast(), or Params as a "
+            "subclass of ForecasterParams",
+            key="forecaster",
+            remedy="implement forecasting.base.Forecaster",
+        )
+    return plugin
+
+
+def build_forecaster(
+    name: str = DEFAULT,
+    window: Window | None = None,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    when_broken: WhenBroken = "error",
+) -> GuardedForecaster:
+    """Make a forecaster that is ready, and that will not fail while it runs.
+
+    Args:
+        name: its entry point.
+        window: how time is cut; the thesis' by default.
+        parameters: its own settings.
+        when_broken: what to do if its model is missing, corrupt, or of another shape, or cannot
+            be run here: raise, or warn and forecast that the next window is like the last.
+
+    Returns:
+        The forecaster, guarded.
+
+    Raises:
+        ForecasterSettingsError: the name or a parameter is wrong, whatever ``when_broken`` says:
+            that is a mistake of the declaration and not of a file.
+        ForecasterModelError: the model cannot be used, and ``when_broken`` is ``error``.
+        MissingExtraError: what runs it is not installed, and ``when_broken`` is ``error``.
+    """
+    window = window or Window()
+    plugin = load_forecaster(name)
+    try:
+        params = plugin.Params.model_validate(dict(parameters or {}))
+    except ValidationError as error:
+        raise _explain(error, plugin.Params, name) from error
+    try:
+        return GuardedForecaster(plugin(window, params), window, name=name)
+    except (ForecasterModelError, MissingExtraError) as error:
+        if when_broken == "error":
+            raise
+        _log.warning("%s cannot be used, forecasting the last window instead: %s", name, error)
+        stand_in = LastWindow(window, ForecasterParams())
+        return GuardedForecaster(stand_in, window, name="last-window", stands_in_for=name)
+
+
+def _explain(
+    error: ValidationError, model: type[ForecasterParams], name: str
+) -> ForecasterSettingsError:
+    faults = error.errors(include_url=False)
+    fault = faults[0]
+    path = ".".join(str(part) for part in fault["loc"])
+    message = fault["msg"].removeprefix("Value error, ")
+    remedy = f"parameters of {name}: {', '.join(sorted(model.model_fields)) or 'none'}"
+    if fault["type"] == "extra_forbidden":
+        message = "unknown parameter"
+        near = difflib.get_close_matches(path, list(model.model_fields), n=1)
+        if near:
+            remedy = f"did you mean {near[0]!r}? {remedy}"
+    return ForecasterSettingsError(message, key=path, value=fault["input"], remedy=remedy)

@@ -1,0 +1,1 @@
+"""Training and conversion of the networks: the only part that imports torch (extra ``train``)."""
