@@ -15,6 +15,7 @@ import cv2
 from agents.assembly import build_engine
 from agents.caller import StalledError
 from agents.exchange import Exchange
+from agents.forecast import declared_forecast
 from dataflow.config import Config, TopicNames
 from dataflow.errors import BrokerError
 from dataflow.functions.registry import build_function
@@ -63,6 +64,7 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
         transport=transport,
         replica=replica,
         incarnation=incarnation,
+        forecast=declared_forecast(config, options.function),
         exchange=_exchange(config, options.function, transport, replica, incarnation),
     )
     _log.info("%s works on %s at %s", replica, options.function, transport.bootstrap_servers)

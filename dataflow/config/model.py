@@ -139,6 +139,9 @@ class BalancingConfig(_Model):
     """Entry point under videojam.forecasters; the one that ships when absent."""
     forecaster_parameters: dict[str, object] = Field(default_factory=dict)
     """Passed to the forecaster, which validates them."""
+    forecaster_broken: Literal["error", "last-window"] = "error"
+    """What a worker does when the forecaster's model cannot be used: refuse to start, or warn and
+    forecast that the next window is like the last."""
     rhythm: Literal["reactive", "thesis"] = "reactive"
     """reactive decides anew each second and whenever queues turn out other than expected; thesis
     decides every ten seconds, as printed."""

@@ -52,7 +52,7 @@ def test_a_valid_declaration(videojam: Videojam, tmp_path: Path, command: tuple[
     (tmp_path / "topics.yaml").write_text(declaration_text())
     result = videojam(*command)
     assert result.exit_code == 0, result.output
-    assert result.stdout == "topics.yaml: 2 functions, 1 pipelines, 11 topics: valid\n"
+    assert result.stdout == "topics.yaml: 2 functions, 1 pipelines, 12 topics: valid\n"
 
 
 def test_every_faulty_function_is_named_with_its_line(videojam: Videojam, tmp_path: Path) -> None:

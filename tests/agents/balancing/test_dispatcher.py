@@ -150,10 +150,10 @@ def test_an_item_stays_when_it_is_done_earlier_here() -> None:
 
 
 def test_a_small_gain_is_no_reason_to_move() -> None:
-    work = dispatcher(BalancingSettings(gain_fraction=0.3))
+    work = dispatcher(BalancingSettings(gain_fraction=0.4))
     work.adopt([transfer("a", 10, 10)], 0.0, 10.0)
     out = sent(work, 0.0, queue(10), peers={"a": Peer(busy=4, mu=10)})
-    # 8 would gain 0.3 s of 0.9 s less the link: not a third.
+    # 8 would gain less than 0.3 s of 0.9 s: not two fifths.
     assert out == {"a": (9,)}
 
 
