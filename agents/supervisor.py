@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
+from dataflow.logs import LogFormat
+
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _STABLE_SECONDS = 60.0
@@ -81,6 +83,7 @@ class Supervisor:
         bootstrap_servers: cluster for the workers.
         log_dir: folder of their logs, created if need be.
         log_level: of the workers.
+        log_format: of the workers.
         environment: of the workers; this process's own when None.
         monotonic: seconds of a clock that never jumps.
     """
@@ -92,6 +95,7 @@ class Supervisor:
         log_dir: Path,
         *,
         log_level: str = "INFO",
+        log_format: LogFormat = "text",
         environment: Mapping[str, str] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -99,6 +103,7 @@ class Supervisor:
         self._bootstrap_servers = bootstrap_servers
         self._log_dir = log_dir
         self._log_level = log_level
+        self._log_format = log_format
         self._environment = dict(os.environ if environment is None else environment)
         self._monotonic = monotonic
         self.workers: list[Worker] = []
@@ -182,6 +187,8 @@ class Supervisor:
             self._bootstrap_servers,
             "--log-level",
             self._log_level,
+            "--log-format",
+            self._log_format,
         ]
         return [sys.executable, "-c", _GUARD, str(os.getpid()), *arguments]
 

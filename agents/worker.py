@@ -43,6 +43,11 @@ class WorkerOptions:
     replica: str | None = None
     wait_for_broker: float = 60.0
 
+    @property
+    def name(self) -> str:
+        """The replica's name, made up or not."""
+        return self.replica or f"{self.function}-{socket.gethostname()}-{os.getpid()}"
+
 
 def run_worker(config: Config, options: WorkerOptions) -> None:
     """Work until SIGTERM or SIGINT.
@@ -55,7 +60,7 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
     transport = KafkaTransport.from_config(config)
     wait_for_broker(transport, options.wait_for_broker)
     incarnation = uuid.uuid4().hex[:12]
-    replica = options.replica or f"{options.function}-{socket.gethostname()}-{os.getpid()}"
+    replica = options.name
     engine = build_engine(
         config=config,
         name=options.function,

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.common import (
     DEFAULT_CONFIG,
+    EXIT_ERROR,
     BootstrapOption,
     ConfigOption,
     effective_config,
     with_examples,
 )
-from dataflow.errors import ConfigError
+from dataflow.errors import ConfigError, VideojamError
+from dataflow.logs import LogFormat, configure_logging
+
+if TYPE_CHECKING:
+    from dataflow.config import Config
 
 LogLevelOption = Annotated[
     str, typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
 ]
 """``log_level: LogLevelOption = "INFO"``."""
+
+LogFormatOption = Annotated[
+    LogFormat,
+    typer.Option("--log-format", help="text for people, json (a line a record) for programs."),
+]
+"""``log_format: LogFormatOption = "text"``."""
+
+_log = logging.getLogger("videojam.worker")
 
 
 def worker(
@@ -35,6 +50,7 @@ def worker(
         float, typer.Option(metavar="SECONDS", help="How long to wait for the cluster at start.")
     ] = 60.0,
     log_level: LogLevelOption = "INFO",
+    log_format: LogFormatOption = "text",
 ) -> None:
     """Run one replica."""
     # Replicas are the parallelism: libraries that start a thread per core only get in their way.
@@ -42,21 +58,37 @@ def worker(
     for name in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     from agents.worker import WorkerOptions, run_worker  # noqa: PLC0415 - see above
-    from dataflow.logs import configure_logging  # noqa: PLC0415 - not needed for --help
 
-    settings = effective_config(config, bootstrap_servers)
+    options = WorkerOptions(function=function, replica=replica, wait_for_broker=wait_for_broker)
+    context = {"function": function, "replica": options.name}
+    configure_logging(log_level, log_format, context=context)
+    try:
+        run_worker(_settings(config, bootstrap_servers, function), options)
+    except Exception as error:
+        if log_format == "text":
+            raise  # the command says it, as every command does
+        if isinstance(error, VideojamError):
+            _log.critical("%s", error)
+        else:
+            _log.critical("internal error: %r", error, exc_info=True)
+        raise typer.Exit(EXIT_ERROR) from error
+
+
+def _settings(file: Path, bootstrap_servers: str | None, function: str) -> Config:
+    """The declaration, in which the function must be.
+
+    Raises:
+        ConfigError: it is not, or the file is missing or wrong.
+    """
+    settings = effective_config(file, bootstrap_servers)
     if function not in settings.functions:
         raise ConfigError(
             f"no function {function!r} is declared",
-            file=config,
+            file=file,
             key="functions",
             remedy=f"declared: {', '.join(settings.functions)}",
         )
-    configure_logging(log_level)
-    run_worker(
-        settings,
-        WorkerOptions(function=function, replica=replica, wait_for_broker=wait_for_broker),
-    )
+    return settings
 
 
 worker.__doc__ = with_examples(
