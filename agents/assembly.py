@@ -42,6 +42,7 @@ def build_engine(
     incarnation: str | None = None,
     forecast: Forecast | None = None,
     exchange: Exchange | None = None,
+    drift: Callable[[], object] | None = None,
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Engine:
@@ -56,6 +57,7 @@ def build_engine(
         incarnation: this process's own name; made up when None.
         forecast: arrivals of all replicas in one call; the last window when None.
         exchange: how the peers are heard and told; through ``transport`` when None.
+        drift: how the forecaster does, with the attributes of `forecasting.Drift`.
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.
     """
@@ -106,6 +108,7 @@ def build_engine(
             monotonic=monotonic,
         ),
         describe=describe,
+        drift=drift,
         clock=clock,
         monotonic=monotonic,
     )

@@ -65,6 +65,7 @@ class Engine:
         balancer: decides what is handed on to peers.
         exchange: how the peers are heard and told; the engine closes it.
         describe: makes the replica's record of ``F.state`` from its status and its balancing.
+        drift: figures of how the forecaster does, as `forecasting.Drift` has them.
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.
     """
@@ -81,6 +82,7 @@ class Engine:
         balancer: Balancer,
         exchange: Exchange,
         describe: Callable[[ReplicaStatus, Balance], ReplicaState],
+        drift: Callable[[], object] | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -96,7 +98,7 @@ class Engine:
         self._changed = self._hand.changed
         self._progress = self._hand.progress
         self._meter = Meter()
-        self._processed = self._dropped = self._dead = 0
+        self._processed = self._dead = 0
         self._paused: set[TopicPartition] = set()
         self._full_since: float | None = None
         self._stopping = threading.Event()
@@ -128,6 +130,7 @@ class Engine:
             incarnation=incarnation,
             describe=lambda balance: describe(self.status(), balance),
             finisher=lambda entry: self._finisher(entry.progress, entry.record),
+            drift=drift,
             clock=clock,
             monotonic=monotonic,
         )
@@ -176,7 +179,7 @@ class Engine:
                 queued=len(self._hand),
                 queued_bytes=self._hand.bytes,
                 processed=self._processed,
-                dropped=self._dropped,
+                dropped=self._steering.tally.dropped.total(),
                 dead=self._dead,
                 rate=self._meter.rate(now),
                 busy=self._meter.busy(now),
@@ -249,7 +252,6 @@ class Engine:
             return
         with self._changed:
             came = self._intake.accept(records, self._clock())
-            self._dropped += len(came.evicted) + len(came.refused)
             self._dead += len(came.broken)
         for record, progress, error in came.broken:
             self._outbox.send_dead(record, error, self._finisher(progress, record))

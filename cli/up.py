@@ -149,15 +149,19 @@ def chosen_replicas(words: list[str], config: Config, file: Path) -> dict[str, i
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second one interrupts at once."""
+def stop_on_signals(*, quiet: bool = False) -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second one interrupts at once.
+
+    Args:
+        quiet: say nothing: there is nothing to wait for.
+    """
     stopping = threading.Event()
 
     def on_signal(number: int, _: FrameType | None) -> None:
         if stopping.is_set():
             raise KeyboardInterrupt
         stopping.set()
-        if number == signal.SIGINT:
+        if number == signal.SIGINT and not quiet:
             stderr().print("\nstopping; press Ctrl-C again to leave at once")
 
     before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}

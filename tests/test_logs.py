@@ -32,8 +32,9 @@ def record(message: str, *arguments: object, **more: object) -> logging.LogRecor
 
 
 def fault() -> object:
+    known: dict[str, int] = {}
     try:
-        {}["by\nnought"]
+        return known["by\nnought"]
     except KeyError as error:
         return (type(error), error, error.__traceback__)
 
