@@ -20,13 +20,14 @@ from agents.caller import Caller, StalledError
 from agents.cameras import CameraStates
 from agents.exchange import Exchange
 from agents.hand import Entry, Hand
+from agents.histogram import Histogram
 from agents.intake import Intake
 from agents.meter import Meter
 from agents.outbox import Outbox
 from agents.progress import PartitionProgress
 from agents.routing import route
 from agents.state import Balance, ReplicaState
-from agents.status import ReplicaStatus
+from agents.status import Glance, ReplicaStatus
 from agents.steering import Steering
 from dataflow.config import Config, TopicNames
 from dataflow.errors import BrokerError, RecordError, RecordTooLargeError, VideojamError
@@ -98,6 +99,8 @@ class Engine:
         self._changed = self._hand.changed
         self._progress = self._hand.progress
         self._meter = Meter()
+        self._responses = Histogram()
+        self._batches, self._busy_seconds = 0, 0.0
         self._processed = self._dead = 0
         self._paused: set[TopicPartition] = set()
         self._full_since: float | None = None
@@ -185,6 +188,18 @@ class Engine:
                 busy=self._meter.busy(now),
                 service_seconds=self._meter.service_seconds(now),
                 response_seconds=self._meter.response_seconds(now),
+            )
+
+    def glance(self) -> Glance:
+        """All that metrics are made of; made when they are asked for."""
+        with self._changed:
+            return Glance(
+                status=self.status(),
+                balance=self._steering.balance(with_row=True),
+                balancing_seconds=self._steering.tally.busy_seconds,
+                batches=self._batches,
+                busy_seconds=self._busy_seconds,
+                responses=self._responses.snapshot(),
             )
 
     def _shut_down(self, processing: threading.Thread, balancing: threading.Thread) -> None:
@@ -428,16 +443,20 @@ class Engine:
                 self._bury(entry.progress, entry.record, error)
             except RecordTooLargeError as error:
                 self._bury(entry.progress, entry.record, _too_large(error))
+        responses = [finished - item.captured_at for item in items]
         with self._changed:
             self._hand.in_function = 0
             self._processed += len(batch)
+            self._batches += 1
+            self._busy_seconds += ended - began
+            self._responses.add(responses)
             outgoing = self._steering.processed(len(batch), ended - began)
             ran_dry = not len(self._hand)
             self._meter.add(
                 ended,
                 items=len(batch),
                 busy=ended - began,
-                response=sum(finished - item.captured_at for item in items),
+                response=sum(responses),
             )
         self._steering.send(outgoing)
         if ran_dry and self._steering.pulls:

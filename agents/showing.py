@@ -43,8 +43,9 @@ def describe_balance(
     overloaded_since: float | None,
     alive_seconds: float,
     drift: Callable[[], object] | None = None,
+    row_at: float | None = None,
 ) -> Balance:
-    """All that a balancer shows but its row; called with the hand's lock held.
+    """All that a balancer shows; called with the hand's lock held.
 
     Args:
         balancer: what it knows.
@@ -54,12 +55,14 @@ def describe_balance(
         overloaded_since: when the group began to lack capacity; None when it does not.
         alive_seconds: since the start.
         drift: figures of how the forecaster does, as `forecasting.Drift` has them.
+        row_at: seconds, for the row of this moment; None for none.
     """
     member = balancer.member if isinstance(balancer, VideoJam | NoBalancing) else None
     common = balancer.policy if isinstance(balancer, VideoJam) else None
     watched = None if drift is None else drift()
     return Balance(
         policy=policy,
+        row=None if member is None or row_at is None else member.row(row_at),
         forecast=None if common is None else common.load_of(replica),
         arrivals=None if member is None else member.monitor.arrivals(member.settings.slots),
         coming=balancer.coming if isinstance(balancer, VideoJam) else None,

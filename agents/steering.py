@@ -192,8 +192,8 @@ class Steering:
         owned = [tp.partition for tp in self._hand.progress.partitions]
         return self.claim(self._balancer.assigned(self._clock(), owned))
 
-    def balance(self) -> Balance:
-        """What it shows of itself; all but the row."""
+    def balance(self, *, with_row: bool = False) -> Balance:
+        """What it shows of itself, with the row as it is now if need be."""
         return describe_balance(
             self._balancer,
             self.tally,
@@ -202,6 +202,7 @@ class Steering:
             overloaded_since=self._overload.since,
             alive_seconds=self._clock() - self._started_at,
             drift=self._drift,
+            row_at=self._clock() if with_row else None,
         )
 
     def claim(self, actions: Iterable[object]) -> Outgoing:

@@ -8,12 +8,15 @@ import signal
 import socket
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
 
 from agents.assembly import build_engine
 from agents.caller import StalledError
+from agents.engine import Engine
 from agents.exchange import Exchange
 from dataflow.config import Config, TopicNames
 from dataflow.errors import BrokerError
@@ -37,11 +40,15 @@ class WorkerOptions:
         function: name of the function in topics.yaml.
         replica: name in the group; made from host and process when None.
         wait_for_broker: seconds to wait for a cluster that does not answer at the start.
+        metrics_port: where Prometheus finds metrics; 0 for any port, None for none.
+        metrics_address: where to listen for it; empty for all addresses.
     """
 
     function: str
     replica: str | None = None
     wait_for_broker: float = 60.0
+    metrics_port: int | None = None
+    metrics_address: str = ""
 
     @property
     def name(self) -> str:
@@ -74,12 +81,34 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: engine.stop())
     try:
-        engine.run()
+        with _metrics(engine, config, options, replica):
+            engine.run()
     except StalledError as fault:
         # The hung call holds its thread for ever; leaving the process is the only way to end it.
         _log.critical("%s: exiting", fault)
         logging.shutdown()
         os._exit(EXIT_STALLED)
+
+
+@contextmanager
+def _metrics(
+    engine: Engine, config: Config, options: WorkerOptions, replica: str
+) -> Iterator[None]:
+    """Serve metrics meanwhile, if they are asked for."""
+    if options.metrics_port is None:
+        yield
+        return
+    from agents.metrics import ReplicaCollector, serve_metrics  # noqa: PLC0415 - off by default
+
+    collector = ReplicaCollector(
+        engine.glance,
+        deployment=config.deployment,
+        function=options.function,
+        replica=replica,
+        started_at=time.time(),
+    )
+    with serve_metrics(collector, options.metrics_port, options.metrics_address):
+        yield
 
 
 def _exchange(

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("videojam.up")
 
 _TICK_SECONDS = 0.25
+_LAST_PORT = 65535
 
 
 def up(
@@ -60,6 +61,16 @@ def up(
     log_dir: Annotated[
         Path | None, typer.Option(help="Folder of the workers' logs; default: the user's data.")
     ] = None,
+    metrics_port_base: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=1,
+            max=65535,
+            help="Workers serve Prometheus metrics on this port and those that follow.",
+            show_default=False,
+        ),
+    ] = None,
     log_level: LogLevelOption = "INFO",
     log_format: LogFormatOption = "text",
 ) -> None:
@@ -73,6 +84,7 @@ def up(
         configure_logging(log_level, log_format)
     settings = effective_config(config, bootstrap_servers)
     replicas = chosen_replicas(functions or [], settings, config)
+    check_ports(metrics_port_base, sum(replicas.values()))
     faults = check_functions(config, settings)
     for fault in faults:
         print_error(fault)
@@ -87,10 +99,20 @@ def up(
         transport.check()
         prepare_topics(settings, quiet=log_format == "json")
         servers = settings.cluster.bootstrap_servers
-        supervisor = Supervisor(config, servers, logs, log_level=log_level, log_format=log_format)
+        supervisor = Supervisor(
+            config,
+            servers,
+            logs,
+            log_level=log_level,
+            log_format=log_format,
+            metrics_port_base=metrics_port_base,
+        )
         with Observer(settings, transport) as observer, supervisor:
             supervisor.start(replicas)
             say(f"logs: {logs}", log_format)
+            if metrics_port_base is not None and supervisor.workers:
+                last = supervisor.workers[-1].metrics_port
+                say(f"metrics: http://localhost:{metrics_port_base} to {last}", log_format)
             deadline = None if duration is None else time.monotonic() + duration
             with LiveTable(settings, supervisor, observer, stdout()) as table:
                 while not stopping.wait(_TICK_SECONDS):
@@ -113,6 +135,7 @@ up.__doc__ = with_examples(
     "videojam up --broker                 with a Kafka of its own",
     "videojam up yolo=2 plate-ocr=4       two functions, with other numbers of replicas",
     "videojam up --duration 600           for ten minutes",
+    "videojam up --metrics-port-base 9400 with metrics for Prometheus on 9400, 9401, ...",
 )
 
 
@@ -146,6 +169,21 @@ def chosen_replicas(words: list[str], config: Config, file: Path) -> dict[str, i
                 remedy=f"raise partitions to {chosen[name]}, then `videojam topics apply`",
             )
     return chosen
+
+
+def check_ports(base: int | None, workers: int) -> None:
+    """See that there are enough ports from ``base`` on.
+
+    Raises:
+        ConfigError: there are not.
+    """
+    if base is not None and base + workers - 1 > _LAST_PORT:
+        raise ConfigError(
+            f"{workers} workers need a port each, and there are none above {_LAST_PORT}",
+            key="--metrics-port-base",
+            value=base,
+            remedy=f"at most {_LAST_PORT - workers + 1}",
+        )
 
 
 @contextmanager

@@ -49,6 +49,19 @@ def worker(
     wait_for_broker: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long to wait for the cluster at start.")
     ] = 60.0,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Serve Prometheus metrics on this port; 0: any that is free. Off by default.",
+            show_default=False,
+        ),
+    ] = None,
+    metrics_address: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen for it; all by default.")
+    ] = "",
     log_level: LogLevelOption = "INFO",
     log_format: LogFormatOption = "text",
 ) -> None:
@@ -59,7 +72,13 @@ def worker(
         os.environ.setdefault(name, "1")
     from agents.worker import WorkerOptions, run_worker  # noqa: PLC0415 - see above
 
-    options = WorkerOptions(function=function, replica=replica, wait_for_broker=wait_for_broker)
+    options = WorkerOptions(
+        function=function,
+        replica=replica,
+        wait_for_broker=wait_for_broker,
+        metrics_port=metrics_port,
+        metrics_address=metrics_address,
+    )
     context = {"function": function, "replica": options.name}
     configure_logging(log_level, log_format, context=context)
     try:
@@ -99,4 +118,5 @@ worker.__doc__ = with_examples(
     "videojam worker plate-ocr                    one more replica of plate-ocr",
     "videojam worker yolo --replica yolo-gpu-3    under a name of your own",
     "videojam worker yolo -b kafka-1:9092         on another cluster",
+    "videojam worker yolo --metrics-port 9400     with metrics for Prometheus",
 )
