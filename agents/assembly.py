@@ -16,6 +16,7 @@ from agents.state import Balance, ReplicaState
 from agents.status import ReplicaStatus
 from dataflow.config import BalancingConfig, Config, TopicNames
 from dataflow.functions.base import Function
+from dataflow.tracing import Tracing
 from dataflow.transport import Transport
 
 
@@ -43,6 +44,7 @@ def build_engine(
     forecast: Forecast | None = None,
     exchange: Exchange | None = None,
     drift: Callable[[], object] | None = None,
+    tracing: Tracing | None = None,
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Engine:
@@ -58,6 +60,7 @@ def build_engine(
         forecast: arrivals of all replicas in one call; the last window when None.
         exchange: how the peers are heard and told; through ``transport`` when None.
         drift: how the forecaster does, with the attributes of `forecasting.Drift`.
+        tracing: makes a span of each stage and offload; None for none.
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.
     """
@@ -109,6 +112,7 @@ def build_engine(
         ),
         describe=describe,
         drift=drift,
+        tracing=tracing,
         clock=clock,
         monotonic=monotonic,
     )

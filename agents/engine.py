@@ -33,6 +33,7 @@ from dataflow.config import Config, TopicNames
 from dataflow.errors import BrokerError, RecordError, RecordTooLargeError, VideojamError
 from dataflow.functions.base import Detection, Function, Item
 from dataflow.messages import Stage, WorkItem
+from dataflow.tracing import Tracing
 from dataflow.transport import Received, TopicPartition, Transport
 
 _log = logging.getLogger("videojam.worker")
@@ -67,6 +68,7 @@ class Engine:
         exchange: how the peers are heard and told; the engine closes it.
         describe: makes the replica's record of ``F.state`` from its status and its balancing.
         drift: figures of how the forecaster does, as `forecasting.Drift` has them.
+        tracing: makes a span of each stage and offload; None for none.
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.
     """
@@ -84,6 +86,7 @@ class Engine:
         exchange: Exchange,
         describe: Callable[[ReplicaStatus, Balance], ReplicaState],
         drift: Callable[[], object] | None = None,
+        tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -104,6 +107,7 @@ class Engine:
         self._processed = self._dead = 0
         self._paused: set[TopicPartition] = set()
         self._full_since: float | None = None
+        self._tracing = tracing
         self._stopping = threading.Event()
         self._fault: BaseException | None = None
         self._caller = Caller(
@@ -134,6 +138,7 @@ class Engine:
             describe=lambda balance: describe(self.status(), balance),
             finisher=lambda entry: self._finisher(entry.progress, entry.record),
             drift=drift,
+            tracing=tracing,
             clock=clock,
             monotonic=monotonic,
         )
@@ -435,10 +440,15 @@ class Engine:
                 started=started,
                 finished=finished,
             )
+            passed = entry.item.passed(stage)
+            if self._tracing is not None:
+                passed = self._tracing.stage(
+                    entry.item, passed, stage, batch=len(batch), outcome=outcome
+                )
             try:
                 if isinstance(outcome, RecordError):
                     raise outcome
-                self._publish(entry, entry.item.passed(stage), item, outcome)
+                self._publish(entry, passed, item, outcome)
             except RecordError as error:
                 self._bury(entry.progress, entry.record, error)
             except RecordTooLargeError as error:

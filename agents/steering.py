@@ -36,6 +36,7 @@ from agents.showing import Tally, describe_balance
 from agents.state import Balance, ReplicaState
 from dataflow.config import Config
 from dataflow.errors import BrokerError
+from dataflow.tracing import Leaving, Tracing
 from dataflow.transport import DeliveryCallback
 
 _log = logging.getLogger("videojam.balancing")
@@ -73,6 +74,7 @@ class Steering:
             the lock.
         finisher: what to do when the last outcome of an open item has been delivered, or cannot.
         drift: figures of how the forecaster does, as `forecasting.Drift` has them.
+        tracing: makes a span of each offload and drop; None for none.
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.
     """
@@ -91,11 +93,13 @@ class Steering:
         describe: Callable[[Balance], ReplicaState],
         finisher: Callable[[Entry], DeliveryCallback],
         drift: Callable[[], object] | None = None,
+        tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._balancer = balancer
         self._drift = drift
+        self._tracing = tracing
         self._exchange = exchange
         self._hand = hand
         self._outbox = outbox
@@ -298,23 +302,45 @@ class Steering:
         """Report that an open item is dropped."""
         with self._hand.changed:
             self.tally.dropped[reason] += 1
+        if self._tracing is not None:
+            self._tracing.dropped(
+                entry.item,
+                self._function,
+                self._replica,
+                reason,
+                received=entry.received,
+                at=self._clock(),
+            )
         self._outbox.send_all([self._outbox.drop(entry.item, reason)], self._finisher(entry))
 
     def _send_offload(self, offload: Offload, entries: Sequence[Entry]) -> None:
         table = offload.table
         for entry in entries:
             partition = self._spread.choice(offload.partitions)
-            record = self._outbox.offload(entry.item, entry.record, partition, table)
+            leaving = self._trace(offload.peer, entry)
+            item = entry.item if leaving is None else leaving.item
+            record = self._outbox.offload(item, entry.record, partition, table)
             table = ()  # on the first item only
-            done = self._delivered(offload.peer, entry, self._monotonic())
+            done = self._delivered(offload.peer, entry, self._monotonic(), leaving)
             try:
                 self._outbox.send_all([record], done)
             except BrokerError as error:
                 done(error)  # its headers have grown too large, for example: it stays where it is
 
-    def _delivered(self, peer: str, entry: Entry, began: float) -> DeliveryCallback:
+    def _trace(self, peer: str, entry: Entry) -> Leaving | None:
+        if self._tracing is None:
+            return None
+        return self._tracing.offload(
+            entry.item, self._function, self._replica, peer, entry.received
+        )
+
+    def _delivered(
+        self, peer: str, entry: Entry, began: float, leaving: Leaving | None
+    ) -> DeliveryCallback:
         def done(fault: BrokerError | None) -> None:
             now, size = self._clock(), entry.waiting.size
+            if leaving is not None:
+                leaving.ended(now, fault)
             with self._hand.changed:
                 if fault is None:
                     self._hand.finish(entry.progress, entry.record.offset)

@@ -21,6 +21,7 @@ from agents.exchange import Exchange
 from dataflow.config import Config, TopicNames
 from dataflow.errors import BrokerError
 from dataflow.functions.registry import build_function
+from dataflow.tracing import tracing_from_environment
 from dataflow.transport.kafka import KafkaTransport
 
 _log = logging.getLogger("videojam.worker")
@@ -66,6 +67,7 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
     function = build_function(options.function, config.functions[options.function])
     transport = KafkaTransport.from_config(config)
     wait_for_broker(transport, options.wait_for_broker)
+    tracing = tracing_from_environment(f"videojam.{options.function}")
     incarnation = uuid.uuid4().hex[:12]
     replica = options.name
     engine = build_engine(
@@ -76,6 +78,7 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
         replica=replica,
         incarnation=incarnation,
         exchange=_exchange(config, options.function, transport, replica, incarnation),
+        tracing=tracing,
     )
     _log.info("%s works on %s at %s", replica, options.function, transport.bootstrap_servers)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,6 +91,9 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
         _log.critical("%s: exiting", fault)
         logging.shutdown()
         os._exit(EXIT_STALLED)
+    finally:
+        if tracing is not None:
+            tracing.close()
 
 
 @contextmanager
