@@ -16,6 +16,7 @@ from agents.state import Balance, ReplicaState
 from agents.status import ReplicaStatus
 from dataflow.config import BalancingConfig, Config, TopicNames
 from dataflow.functions.base import Function
+from dataflow.tracing import Tracing
 from dataflow.transport import Transport
 
 
@@ -42,6 +43,8 @@ def build_engine(
     incarnation: str | None = None,
     forecast: Forecast | None = None,
     exchange: Exchange | None = None,
+    drift: Callable[[], object] | None = None,
+    tracing: Tracing | None = None,
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Engine:
@@ -56,6 +59,8 @@ def build_engine(
         incarnation: this process's own name; made up when None.
         forecast: arrivals of all replicas in one call; the last window when None.
         exchange: how the peers are heard and told; through ``transport`` when None.
+        drift: how the forecaster does, with the attributes of `forecasting.Drift`.
+        tracing: makes a span of each stage and offload; None for none.
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.
     """
@@ -106,6 +111,8 @@ def build_engine(
             monotonic=monotonic,
         ),
         describe=describe,
+        drift=drift,
+        tracing=tracing,
         clock=clock,
         monotonic=monotonic,
     )

@@ -20,18 +20,20 @@ from agents.caller import Caller, StalledError
 from agents.cameras import CameraStates
 from agents.exchange import Exchange
 from agents.hand import Entry, Hand
+from agents.histogram import Histogram
 from agents.intake import Intake
 from agents.meter import Meter
 from agents.outbox import Outbox
 from agents.progress import PartitionProgress
 from agents.routing import route
 from agents.state import Balance, ReplicaState
-from agents.status import ReplicaStatus
+from agents.status import Glance, ReplicaStatus
 from agents.steering import Steering
 from dataflow.config import Config, TopicNames
 from dataflow.errors import BrokerError, RecordError, RecordTooLargeError, VideojamError
 from dataflow.functions.base import Detection, Function, Item
 from dataflow.messages import Stage, WorkItem
+from dataflow.tracing import Tracing
 from dataflow.transport import Received, TopicPartition, Transport
 
 _log = logging.getLogger("videojam.worker")
@@ -65,6 +67,8 @@ class Engine:
         balancer: decides what is handed on to peers.
         exchange: how the peers are heard and told; the engine closes it.
         describe: makes the replica's record of ``F.state`` from its status and its balancing.
+        drift: figures of how the forecaster does, as `forecasting.Drift` has them.
+        tracing: makes a span of each stage and offload; None for none.
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.
     """
@@ -81,6 +85,8 @@ class Engine:
         balancer: Balancer,
         exchange: Exchange,
         describe: Callable[[ReplicaStatus, Balance], ReplicaState],
+        drift: Callable[[], object] | None = None,
+        tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -96,9 +102,12 @@ class Engine:
         self._changed = self._hand.changed
         self._progress = self._hand.progress
         self._meter = Meter()
-        self._processed = self._dropped = self._dead = 0
+        self._responses = Histogram()
+        self._batches, self._busy_seconds = 0, 0.0
+        self._processed = self._dead = 0
         self._paused: set[TopicPartition] = set()
         self._full_since: float | None = None
+        self._tracing = tracing
         self._stopping = threading.Event()
         self._fault: BaseException | None = None
         self._caller = Caller(
@@ -128,6 +137,8 @@ class Engine:
             incarnation=incarnation,
             describe=lambda balance: describe(self.status(), balance),
             finisher=lambda entry: self._finisher(entry.progress, entry.record),
+            drift=drift,
+            tracing=tracing,
             clock=clock,
             monotonic=monotonic,
         )
@@ -176,12 +187,24 @@ class Engine:
                 queued=len(self._hand),
                 queued_bytes=self._hand.bytes,
                 processed=self._processed,
-                dropped=self._dropped,
+                dropped=self._steering.tally.dropped.total(),
                 dead=self._dead,
                 rate=self._meter.rate(now),
                 busy=self._meter.busy(now),
                 service_seconds=self._meter.service_seconds(now),
                 response_seconds=self._meter.response_seconds(now),
+            )
+
+    def glance(self) -> Glance:
+        """All that metrics are made of; made when they are asked for."""
+        with self._changed:
+            return Glance(
+                status=self.status(),
+                balance=self._steering.balance(with_row=True),
+                balancing_seconds=self._steering.tally.busy_seconds,
+                batches=self._batches,
+                busy_seconds=self._busy_seconds,
+                responses=self._responses.snapshot(),
             )
 
     def _shut_down(self, processing: threading.Thread, balancing: threading.Thread) -> None:
@@ -249,7 +272,6 @@ class Engine:
             return
         with self._changed:
             came = self._intake.accept(records, self._clock())
-            self._dropped += len(came.evicted) + len(came.refused)
             self._dead += len(came.broken)
         for record, progress, error in came.broken:
             self._outbox.send_dead(record, error, self._finisher(progress, record))
@@ -418,17 +440,26 @@ class Engine:
                 started=started,
                 finished=finished,
             )
+            passed = entry.item.passed(stage)
+            if self._tracing is not None:
+                passed = self._tracing.stage(
+                    entry.item, passed, stage, batch=len(batch), outcome=outcome
+                )
             try:
                 if isinstance(outcome, RecordError):
                     raise outcome
-                self._publish(entry, entry.item.passed(stage), item, outcome)
+                self._publish(entry, passed, item, outcome)
             except RecordError as error:
                 self._bury(entry.progress, entry.record, error)
             except RecordTooLargeError as error:
                 self._bury(entry.progress, entry.record, _too_large(error))
+        responses = [finished - item.captured_at for item in items]
         with self._changed:
             self._hand.in_function = 0
             self._processed += len(batch)
+            self._batches += 1
+            self._busy_seconds += ended - began
+            self._responses.add(responses)
             # Cutting and publishing count: a peer that gets an item will spend that time too.
             outgoing = self._steering.processed(len(batch), self._monotonic() - began)
             ran_dry = not len(self._hand)
@@ -436,7 +467,7 @@ class Engine:
                 ended,
                 items=len(batch),
                 busy=ended - began,
-                response=sum(finished - item.captured_at for item in items),
+                response=sum(responses),
             )
         self._steering.send(outgoing)
         if ran_dry and self._steering.pulls:

@@ -164,11 +164,14 @@ class Outbox:
 
     def result(self, item: WorkItem) -> Record:
         """The record of a result."""
+        headers = [("content-type", b"application/json")]
+        if item.traceparent is not None:
+            headers.append(("traceparent", item.traceparent.encode()))
         return Record(
             topic=self._names.results(item.pipeline),
             key=item.id.encode(),
             value=build_result(item, self._clock()).to_json(),
-            headers=[("content-type", b"application/json")],
+            headers=headers,
         )
 
     def drop(self, item: WorkItem, reason: str) -> Record:

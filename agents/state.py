@@ -10,6 +10,42 @@ from agents.balancing import Row
 from dataflow.errors import RecordError
 
 
+class LinkState(BaseModel):
+    """How long deliveries to a peer take, as estimated from those that were acknowledged."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    seconds: float
+    """Expected seconds of an item of the mean size."""
+    bytes_per_second: float
+    """Moving mean of bytes / seconds of the deliveries."""
+
+
+class ForecasterState(BaseModel):
+    """How a watched forecaster does of late; the figures of `forecasting.Drift`."""
+
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, from_attributes=True, use_attribute_docstrings=True
+    )
+
+    compared: int
+    """Windows that the figures are about."""
+    error: float | None = None
+    """Absolute error over the load."""
+    baseline_error: float | None = None
+    """The same of the last window."""
+    ratio: float | None = None
+    """Error over that of the last window: above 1 the forecaster does harm."""
+    bias: float | None = None
+    """Signed error over the load."""
+    handed_over: bool = False
+    """Whether the last window forecasts at present."""
+    hand_overs: int = 0
+    """How often it has taken over."""
+    faults: int = 0
+    """Forecasts that had to be replaced."""
+
+
 class Balance(BaseModel):
     """What a replica's balancer shows of itself. Counts are since the start of the process."""
 
@@ -21,6 +57,10 @@ class Balance(BaseModel):
     """The replica's row of the state table: what its neighbours decide by."""
     forecast: float | None = None
     """Items that it expects to have in the next window, waiting ones included."""
+    arrivals: float | None = None
+    """Items a second that came from upstream over the last slots."""
+    coming: float | None = None
+    """Items a second that it forecasts to come from upstream over the next slots."""
     quotas: dict[str, int] = Field(default_factory=dict)
     """Items that it is to hand to each peer under the present policy."""
     offloaded: dict[str, int] = Field(default_factory=dict)
@@ -29,6 +69,12 @@ class Balance(BaseModel):
     """Their bytes."""
     received: dict[str, int] = Field(default_factory=dict)
     """Items taken over from each peer."""
+    failed: int = 0
+    """Items that could not be handed on, and came back into the queue."""
+    links: dict[str, LinkState] = Field(default_factory=dict)
+    """The link to each peer that has had a delivery."""
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """Items dropped, by reason."""
     shed: int = 0
     """Items dropped because the whole group lacks capacity."""
     signals_sent: dict[str, int] = Field(default_factory=dict)
@@ -39,6 +85,10 @@ class Balance(BaseModel):
     """Since when the whole group lacks capacity, seconds since the epoch."""
     busy: float = 0.0
     """Fraction of a core that deciding has taken."""
+    rows: int = 0
+    """Rows published."""
+    forecaster: ForecasterState | None = None
+    """How the forecaster does, where it is watched."""
 
 
 class ReplicaState(BaseModel):

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agents.histogram import Counts
+    from agents.state import Balance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,3 +37,24 @@ class ReplicaStatus:
     busy: float
     service_seconds: float | None
     response_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """A replica with its balancing at one moment; what metrics are made of.
+
+    Attributes:
+        status: the replica.
+        balance: its balancing, with the row as it is now.
+        balancing_seconds: processor time that deciding has taken.
+        batches: calls of the function.
+        busy_seconds: spent in them.
+        responses: seconds from capture to the end of this function, of each item.
+    """
+
+    status: ReplicaStatus
+    balance: Balance
+    balancing_seconds: float
+    batches: int
+    busy_seconds: float
+    responses: Counts

@@ -10,7 +10,6 @@ import logging
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -33,9 +32,11 @@ from agents.balancing import (
 from agents.exchange import Exchange, Gone, Message
 from agents.hand import Entry, Hand
 from agents.outbox import Outbox
+from agents.showing import Tally, describe_balance
 from agents.state import Balance, ReplicaState
 from dataflow.config import Config
 from dataflow.errors import BrokerError
+from dataflow.tracing import Leaving, Tracing
 from dataflow.transport import DeliveryCallback
 
 _log = logging.getLogger("videojam.balancing")
@@ -57,26 +58,6 @@ class Outgoing:
     capacity: list[CapacityEvent] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Tally:
-    """What balancing has done since the start."""
-
-    offloaded: Counter[str] = field(default_factory=Counter)
-    """Items sent, by peer."""
-    offloaded_bytes: int = 0
-    received: Counter[str] = field(default_factory=Counter)
-    """Items taken over, by peer."""
-    failed: int = 0
-    """Items that could not be sent and are back."""
-    shed: int = 0
-    signals_sent: Counter[str] = field(default_factory=Counter)
-    """By kind."""
-    signals_heard: Counter[str] = field(default_factory=Counter)
-    """By kind."""
-    busy_seconds: float = 0.0
-    """Time spent deciding."""
-
-
 class Steering:
     """Balances one replica.
 
@@ -92,6 +73,8 @@ class Steering:
         describe: makes the record of ``F.state`` around the balancing part of it; called without
             the lock.
         finisher: what to do when the last outcome of an open item has been delivered, or cannot.
+        drift: figures of how the forecaster does, as `forecasting.Drift` has them.
+        tracing: makes a span of each offload and drop; None for none.
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.
     """
@@ -109,10 +92,14 @@ class Steering:
         incarnation: str,
         describe: Callable[[Balance], ReplicaState],
         finisher: Callable[[Entry], DeliveryCallback],
+        drift: Callable[[], object] | None = None,
+        tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._balancer = balancer
+        self._drift = drift
+        self._tracing = tracing
         self._exchange = exchange
         self._hand = hand
         self._outbox = outbox
@@ -209,22 +196,17 @@ class Steering:
         owned = [tp.partition for tp in self._hand.progress.partitions]
         return self.claim(self._balancer.assigned(self._clock(), owned))
 
-    def balance(self) -> Balance:
-        """What it shows of itself."""
-        policy = self._balancer.policy if isinstance(self._balancer, VideoJam) else None
-        sends = () if policy is None else policy.sent_by(self._replica)
-        return Balance(
+    def balance(self, *, with_row: bool = False) -> Balance:
+        """What it shows of itself, with the row as it is now if need be."""
+        return describe_balance(
+            self._balancer,
+            self.tally,
             policy=self._config.functions[self._function].balancing_policy,
-            forecast=None if policy is None else policy.load_of(self._replica),
-            quotas={transfer.receiver: transfer.items for transfer in sends},
-            offloaded=dict(self.tally.offloaded),
-            offloaded_bytes=self.tally.offloaded_bytes,
-            received=dict(self.tally.received),
-            shed=self.tally.shed,
-            signals_sent=dict(self.tally.signals_sent),
-            signals_heard=dict(self.tally.signals_heard),
+            replica=self._replica,
             overloaded_since=self._overload.since,
-            busy=self.tally.busy_seconds / max(1.0, self._clock() - self._started_at),
+            alive_seconds=self._clock() - self._started_at,
+            drift=self._drift,
+            row_at=self._clock() if with_row else None,
         )
 
     def claim(self, actions: Iterable[object]) -> Outgoing:
@@ -310,6 +292,7 @@ class Steering:
             self._exchange.send_signal(signal)
         for row in outgoing.rows:
             with self._hand.changed:
+                self.tally.rows += 1
                 balance = self.balance().model_copy(update={"row": row})
             self._exchange.publish_state(self._describe(balance))
         for event in outgoing.capacity:
@@ -317,23 +300,47 @@ class Steering:
 
     def drop(self, entry: Entry, reason: str) -> None:
         """Report that an open item is dropped."""
+        with self._hand.changed:
+            self.tally.dropped[reason] += 1
+        if self._tracing is not None:
+            self._tracing.dropped(
+                entry.item,
+                self._function,
+                self._replica,
+                reason,
+                received=entry.received,
+                at=self._clock(),
+            )
         self._outbox.send_all([self._outbox.drop(entry.item, reason)], self._finisher(entry))
 
     def _send_offload(self, offload: Offload, entries: Sequence[Entry]) -> None:
         table = offload.table
         for entry in entries:
             partition = self._spread.choice(offload.partitions)
-            record = self._outbox.offload(entry.item, entry.record, entry.queued, partition, table)
+            leaving = self._trace(offload.peer, entry)
+            item = entry.item if leaving is None else leaving.item
+            record = self._outbox.offload(item, entry.record, entry.queued, partition, table)
             table = ()  # on the first item only
-            done = self._delivered(offload.peer, entry, self._monotonic())
+            done = self._delivered(offload.peer, entry, self._monotonic(), leaving)
             try:
                 self._outbox.send_all([record], done)
             except BrokerError as error:
                 done(error)  # its headers have grown too large, for example: it stays where it is
 
-    def _delivered(self, peer: str, entry: Entry, began: float) -> DeliveryCallback:
+    def _trace(self, peer: str, entry: Entry) -> Leaving | None:
+        if self._tracing is None:
+            return None
+        return self._tracing.offload(
+            entry.item, self._function, self._replica, peer, entry.received
+        )
+
+    def _delivered(
+        self, peer: str, entry: Entry, began: float, leaving: Leaving | None
+    ) -> DeliveryCallback:
         def done(fault: BrokerError | None) -> None:
             now, size = self._clock(), entry.waiting.size
+            if leaving is not None:
+                leaving.ended(now, fault)
             with self._hand.changed:
                 if fault is None:
                     self._hand.finish(entry.progress, entry.record.offset)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
+from dataflow.logs import LogFormat
+
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _STABLE_SECONDS = 60.0
@@ -39,6 +41,7 @@ class Worker:
         function: its function.
         replica: its name.
         log: file that its stderr goes to.
+        metrics_port: where it serves metrics; None for nowhere.
         restarts: how often it was started again.
         failures: ends in a row, for the back-off.
         exit_code: of its last end; negative for a signal.
@@ -48,6 +51,7 @@ class Worker:
     function: str
     replica: str
     log: Path
+    metrics_port: int | None = None
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restarts: int = 0
@@ -81,6 +85,9 @@ class Supervisor:
         bootstrap_servers: cluster for the workers.
         log_dir: folder of their logs, created if need be.
         log_level: of the workers.
+        log_format: of the workers.
+        metrics_port_base: the first worker serves metrics on this port, the others on those that
+            follow; None for no metrics.
         environment: of the workers; this process's own when None.
         monotonic: seconds of a clock that never jumps.
     """
@@ -92,6 +99,8 @@ class Supervisor:
         log_dir: Path,
         *,
         log_level: str = "INFO",
+        log_format: LogFormat = "text",
+        metrics_port_base: int | None = None,
         environment: Mapping[str, str] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -99,6 +108,8 @@ class Supervisor:
         self._bootstrap_servers = bootstrap_servers
         self._log_dir = log_dir
         self._log_level = log_level
+        self._log_format = log_format
+        self._metrics_port_base = metrics_port_base
         self._environment = dict(os.environ if environment is None else environment)
         self._monotonic = monotonic
         self.workers: list[Worker] = []
@@ -109,7 +120,13 @@ class Supervisor:
         for function, count in replicas.items():
             for index in range(count):
                 replica = f"{function}-{index}"
-                worker = Worker(function, replica, self._log_dir / f"{replica}.log")
+                base = self._metrics_port_base
+                worker = Worker(
+                    function,
+                    replica,
+                    self._log_dir / f"{replica}.log",
+                    metrics_port=None if base is None else base + len(self.workers),
+                )
                 worker.log.write_bytes(b"")
                 self.workers.append(worker)
                 self._launch(worker)
@@ -182,7 +199,11 @@ class Supervisor:
             self._bootstrap_servers,
             "--log-level",
             self._log_level,
+            "--log-format",
+            self._log_format,
         ]
+        if worker.metrics_port is not None:
+            arguments += ["--metrics-port", str(worker.metrics_port)]
         return [sys.executable, "-c", _GUARD, str(os.getpid()), *arguments]
 
     def _note_end(self, worker: Worker, code: int, now: float) -> None:

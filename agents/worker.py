@@ -8,17 +8,21 @@ import signal
 import socket
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
 
 from agents.assembly import build_engine
 from agents.caller import StalledError
+from agents.engine import Engine
 from agents.exchange import Exchange
 from agents.forecast import declared_forecast
 from dataflow.config import Config, TopicNames
 from dataflow.errors import BrokerError
 from dataflow.functions.registry import build_function
+from dataflow.tracing import tracing_from_environment
 from dataflow.transport.kafka import KafkaTransport
 
 _log = logging.getLogger("videojam.worker")
@@ -38,11 +42,20 @@ class WorkerOptions:
         function: name of the function in topics.yaml.
         replica: name in the group; made from host and process when None.
         wait_for_broker: seconds to wait for a cluster that does not answer at the start.
+        metrics_port: where Prometheus finds metrics; 0 for any port, None for none.
+        metrics_address: where to listen for it; empty for all addresses.
     """
 
     function: str
     replica: str | None = None
     wait_for_broker: float = 60.0
+    metrics_port: int | None = None
+    metrics_address: str = ""
+
+    @property
+    def name(self) -> str:
+        """The replica's name, made up or not."""
+        return self.replica or f"{self.function}-{socket.gethostname()}-{os.getpid()}"
 
 
 def run_worker(config: Config, options: WorkerOptions) -> None:
@@ -55,8 +68,9 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
     function = build_function(options.function, config.functions[options.function])
     transport = KafkaTransport.from_config(config)
     wait_for_broker(transport, options.wait_for_broker)
+    tracing = tracing_from_environment(f"videojam.{options.function}")
     incarnation = uuid.uuid4().hex[:12]
-    replica = options.replica or f"{options.function}-{socket.gethostname()}-{os.getpid()}"
+    replica = options.name
     engine = build_engine(
         config=config,
         name=options.function,
@@ -66,17 +80,43 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
         incarnation=incarnation,
         forecast=declared_forecast(config, options.function),
         exchange=_exchange(config, options.function, transport, replica, incarnation),
+        tracing=tracing,
     )
     _log.info("%s works on %s at %s", replica, options.function, transport.bootstrap_servers)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: engine.stop())
     try:
-        engine.run()
+        with _metrics(engine, config, options, replica):
+            engine.run()
     except StalledError as fault:
         # The hung call holds its thread for ever; leaving the process is the only way to end it.
         _log.critical("%s: exiting", fault)
         logging.shutdown()
         os._exit(EXIT_STALLED)
+    finally:
+        if tracing is not None:
+            tracing.close()
+
+
+@contextmanager
+def _metrics(
+    engine: Engine, config: Config, options: WorkerOptions, replica: str
+) -> Iterator[None]:
+    """Serve metrics meanwhile, if they are asked for."""
+    if options.metrics_port is None:
+        yield
+        return
+    from agents.metrics import ReplicaCollector, serve_metrics  # noqa: PLC0415 - off by default
+
+    collector = ReplicaCollector(
+        engine.glance,
+        deployment=config.deployment,
+        function=options.function,
+        replica=replica,
+        started_at=time.time(),
+    )
+    with serve_metrics(collector, options.metrics_port, options.metrics_address):
+        yield
 
 
 def _exchange(

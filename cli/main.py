@@ -35,6 +35,7 @@ MOUNTS = (
     Mount("camera", "cli.camera:camera", "Publish the frames of a camera or a video file."),
     Mount("worker", "cli.worker:worker", "Run one replica of a function."),
     Mount("up", "cli.up:up", "Run everything that topics.yaml declares on this machine."),
+    Mount("top", "cli.top:top", "Show replicas, their load, and who hands how much to whom."),
     Mount("forecaster", "cli.forecaster:app", "Train, compare and feed the forecasters of load."),
     Mount("results", "cli.results:results", "Follow the results of pipelines."),
     Mount("account", "cli.account:account", "Show what became of every frame."),

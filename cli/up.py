@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -25,15 +26,19 @@ from cli.common import (
     with_examples,
 )
 from cli.validate import check_functions
-from cli.worker import LogLevelOption
+from cli.worker import LogFormatOption, LogLevelOption
 from dataflow.errors import ConfigError
+from dataflow.logs import LogFormat, configure_logging, message_of
 
 if TYPE_CHECKING:
     from agents.supervisor import Worker
     from dataflow.broker import EmbeddedBroker
     from dataflow.config import Config
 
+_log = logging.getLogger("videojam.up")
+
 _TICK_SECONDS = 0.25
+_LAST_PORT = 65535
 
 
 def up(
@@ -56,7 +61,18 @@ def up(
     log_dir: Annotated[
         Path | None, typer.Option(help="Folder of the workers' logs; default: the user's data.")
     ] = None,
+    metrics_port_base: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=1,
+            max=65535,
+            help="Workers serve Prometheus metrics on this port and those that follow.",
+            show_default=False,
+        ),
+    ] = None,
     log_level: LogLevelOption = "INFO",
+    log_format: LogFormatOption = "text",
 ) -> None:
     """Start workers, keep them alive, and show what they do."""
     from agents.observer import Observer  # noqa: PLC0415 - slow imports are kept from --help
@@ -64,8 +80,11 @@ def up(
     from cli.up_view import LiveTable  # noqa: PLC0415
     from dataflow.broker.paths import data_home  # noqa: PLC0415
 
+    if log_format == "json":
+        configure_logging(log_level, log_format)
     settings = effective_config(config, bootstrap_servers)
     replicas = chosen_replicas(functions or [], settings, config)
+    check_ports(metrics_port_base, sum(replicas.values()))
     faults = check_functions(config, settings)
     for fault in faults:
         print_error(fault)
@@ -78,21 +97,31 @@ def up(
             stack.enter_context(own_broker(settings))
         transport = stack.enter_context(open_transport(settings))
         transport.check()
-        prepare_topics(settings)
+        prepare_topics(settings, quiet=log_format == "json")
         servers = settings.cluster.bootstrap_servers
-        supervisor = Supervisor(config, servers, logs, log_level=log_level)
+        supervisor = Supervisor(
+            config,
+            servers,
+            logs,
+            log_level=log_level,
+            log_format=log_format,
+            metrics_port_base=metrics_port_base,
+        )
         with Observer(settings, transport) as observer, supervisor:
             supervisor.start(replicas)
-            stderr().print(f"logs: {logs}", markup=False)
+            say(f"logs: {logs}", log_format)
+            if metrics_port_base is not None and supervisor.workers:
+                last = supervisor.workers[-1].metrics_port
+                say(f"metrics: http://localhost:{metrics_port_base} to {last}", log_format)
             deadline = None if duration is None else time.monotonic() + duration
             with LiveTable(settings, supervisor, observer, stdout()) as table:
                 while not stopping.wait(_TICK_SECONDS):
                     for worker in supervisor.watch():
-                        report_end(worker)
+                        report_end(worker, log_format)
                     table.refresh()
                     if deadline is not None and time.monotonic() >= deadline:
                         break
-            stderr().print("stopping: workers finish what they have in hand")
+            say("stopping: workers finish what they have in hand", log_format)
         from cli.account import print_account, read_account  # noqa: PLC0415
 
         print_account(read_account(settings, transport), stdout())
@@ -106,6 +135,7 @@ up.__doc__ = with_examples(
     "videojam up --broker                 with a Kafka of its own",
     "videojam up yolo=2 plate-ocr=4       two functions, with other numbers of replicas",
     "videojam up --duration 600           for ten minutes",
+    "videojam up --metrics-port-base 9400 with metrics for Prometheus on 9400, 9401, ...",
 )
 
 
@@ -141,16 +171,35 @@ def chosen_replicas(words: list[str], config: Config, file: Path) -> dict[str, i
     return chosen
 
 
+def check_ports(base: int | None, workers: int) -> None:
+    """See that there are enough ports from ``base`` on.
+
+    Raises:
+        ConfigError: there are not.
+    """
+    if base is not None and base + workers - 1 > _LAST_PORT:
+        raise ConfigError(
+            f"{workers} workers need a port each, and there are none above {_LAST_PORT}",
+            key="--metrics-port-base",
+            value=base,
+            remedy=f"at most {_LAST_PORT - workers + 1}",
+        )
+
+
 @contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second one interrupts at once."""
+def stop_on_signals(*, quiet: bool = False) -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second one interrupts at once.
+
+    Args:
+        quiet: say nothing: there is nothing to wait for.
+    """
     stopping = threading.Event()
 
     def on_signal(number: int, _: FrameType | None) -> None:
         if stopping.is_set():
             raise KeyboardInterrupt
         stopping.set()
-        if number == signal.SIGINT:
+        if number == signal.SIGINT and not quiet:
             stderr().print("\nstopping; press Ctrl-C again to leave at once")
 
     before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -233,13 +282,21 @@ def prepare_topics(config: Config, *, quiet: bool = False) -> None:
         )
 
 
-def report_end(worker: Worker) -> None:
+def say(text: str, form: LogFormat, *, warning: bool = False) -> None:
+    """Tell whoever started us: on the console, or as a line of the log."""
+    if form == "json":
+        _log.log(logging.WARNING if warning else logging.INFO, "%s", text)
+    else:
+        stderr().print(text, markup=False, style="yellow" if warning else None)
+
+
+def report_end(worker: Worker, form: LogFormat = "text") -> None:
     """Say that a worker has ended, and with which last words."""
-    words = " / ".join(worker.last_words(1))
+    words = " / ".join(message_of(line) for line in worker.last_words(1))
     pause = 0.0 if worker.resume_at is None else max(0.0, worker.resume_at - time.monotonic())
-    stderr().print(
+    say(
         f"{worker.replica} ended with exit code {worker.exit_code}; it starts again in "
         f"{pause:.1f} s. Last line of {worker.log}: {words}",
-        markup=False,
-        style="yellow",
+        form,
+        warning=True,
     )

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.common import (
     DEFAULT_CONFIG,
+    EXIT_ERROR,
     BootstrapOption,
     ConfigOption,
     effective_config,
     with_examples,
 )
-from dataflow.errors import ConfigError
+from dataflow.errors import ConfigError, VideojamError
+from dataflow.logs import LogFormat, configure_logging
 
 if TYPE_CHECKING:
     from dataflow.config import Config
@@ -24,6 +28,14 @@ LogLevelOption = Annotated[
     str, typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
 ]
 """``log_level: LogLevelOption = "INFO"``."""
+
+LogFormatOption = Annotated[
+    LogFormat,
+    typer.Option("--log-format", help="text for people, json (a line a record) for programs."),
+]
+"""``log_format: LogFormatOption = "text"``."""
+
+_log = logging.getLogger("videojam.worker")
 
 
 def worker(
@@ -45,7 +57,21 @@ def worker(
     wait_for_broker: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long to wait for the cluster at start.")
     ] = 60.0,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Serve Prometheus metrics on this port; 0: any that is free. Off by default.",
+            show_default=False,
+        ),
+    ] = None,
+    metrics_address: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen for it; all by default.")
+    ] = "",
     log_level: LogLevelOption = "INFO",
+    log_format: LogFormatOption = "text",
 ) -> None:
     """Run one replica."""
     # Replicas are the parallelism: libraries that start a thread per core only get in their way.
@@ -53,21 +79,44 @@ def worker(
     for name in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     from agents.worker import WorkerOptions, run_worker  # noqa: PLC0415 - see above
-    from dataflow.logs import configure_logging  # noqa: PLC0415 - not needed for --help
 
-    settings = effective_config(config, bootstrap_servers)
+    options = WorkerOptions(
+        function=function,
+        replica=replica,
+        wait_for_broker=wait_for_broker,
+        metrics_port=metrics_port,
+        metrics_address=metrics_address,
+    )
+    context = {"function": function, "replica": options.name}
+    configure_logging(log_level, log_format, context=context)
+    try:
+        settings = _settings(config, bootstrap_servers, function)
+        run_worker(with_parameters(settings, function, parameter or []), options)
+    except Exception as error:
+        if log_format == "text":
+            raise  # the command says it, as every command does
+        if isinstance(error, VideojamError):
+            _log.critical("%s", error)
+        else:
+            _log.critical("internal error: %r", error, exc_info=True)
+        raise typer.Exit(EXIT_ERROR) from error
+
+
+def _settings(file: Path, bootstrap_servers: str | None, function: str) -> Config:
+    """The declaration, in which the function must be.
+
+    Raises:
+        ConfigError: it is not, or the file is missing or wrong.
+    """
+    settings = effective_config(file, bootstrap_servers)
     if function not in settings.functions:
         raise ConfigError(
             f"no function {function!r} is declared",
-            file=config,
+            file=file,
             key="functions",
             remedy=f"declared: {', '.join(settings.functions)}",
         )
-    configure_logging(log_level)
-    run_worker(
-        with_parameters(settings, function, parameter or []),
-        WorkerOptions(function=function, replica=replica, wait_for_broker=wait_for_broker),
-    )
+    return settings
 
 
 def with_parameters(config: Config, function: str, words: list[str]) -> Config:
@@ -111,4 +160,5 @@ worker.__doc__ = with_examples(
     "videojam worker yolo --replica yolo-gpu-3    under a name of your own",
     "videojam worker yolo -b kafka-1:9092         on another cluster",
     "videojam worker yolo --parameter input_size=416    smaller pictures on a weaker GPU",
+    "videojam worker yolo --metrics-port 9400     with metrics for Prometheus",
 )

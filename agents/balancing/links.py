@@ -56,6 +56,11 @@ class Links:
         """It is gone."""
         self._peers.pop(peer, None)
 
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Those that have had a delivery, sorted."""
+        return tuple(sorted(self._peers))
+
     def throughput(self, peer: str) -> float:
         """Moving mean of bytes / seconds of its deliveries, latency included; 0 before any."""
         sums = self._peers.get(peer)

@@ -135,6 +135,11 @@ class Monitor:
         """Arrivals in each closed slot, oldest first."""
         return tuple(self._closed)
 
+    def arrivals(self, slots: int) -> float | None:
+        """Items a second over the last closed slots, at most so many; None before the first."""
+        recent = list(self._closed)[-slots:]
+        return sum(recent) / len(recent) / self._slot_seconds if recent else None
+
     @property
     def counting(self) -> int:
         """Arrivals so far in the slot that is being counted."""

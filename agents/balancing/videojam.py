@@ -80,6 +80,14 @@ class VideoJam:
         """The policy of the whole group, as this replica sees it; None before the first."""
         return self._policy
 
+    @property
+    def coming(self) -> float | None:
+        """Items a second forecast to come here over the next k slots; None before a forecast."""
+        if self._forecasts is None:
+            return None
+        _, _, forecasts = self._forecasts  # our own is the first
+        return float(forecasts[0].sum()) / (self._settings.slots * self._settings.slot)
+
     def demand(self, now: float) -> Demand:
         """What the whole known group has to do in the next k slots, against what it can do."""
         view = self._member.view(now)

@@ -26,6 +26,7 @@ from dataflow.camera.sources import Image, SourceSpec, open_source, own_image
 from dataflow.camera.stats import CameraStats
 from dataflow.config import Config, TopicNames, load_config
 from dataflow.errors import BrokerError, ConfigError, ImageError, SourceError
+from dataflow.tracing import Tracing, process_tracing
 from dataflow.transport.base import Producer, Transport
 from dataflow.transport.kafka import KafkaTransport
 
@@ -35,6 +36,8 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _MAX_FPS = 1000.0
 _BROKER_BACKOFF = BackoffConfig(first=0.25, most=5.0)
 """Waits while the broker is not there at the start."""
+_TRACES_SECONDS = 2.0
+"""How long closing waits for spans: they are worth less than frames."""
 _RATE_SECONDS = 5.0
 """The frame rate in the statistics is that of the last so many seconds."""
 
@@ -77,6 +80,8 @@ class CameraProducer:
         wait_for_broker: seconds to wait for the cluster and its topics when opening.
         flush_timeout: seconds that `run` and `close` wait for deliveries at the end.
         report_every: seconds between records on the accounting topic.
+        tracing: begins a trace for each frame, or goes on with the application's; by default as
+            the environment's ``OTEL_*`` variables say, see `dataflow.tracing`.
         clock: seconds since the epoch; time stamps of frames.
         monotonic: seconds of a clock that is never set; pacing.
         sleep: waits so many seconds; by default a wait that `stop` ends early.
@@ -105,6 +110,7 @@ class CameraProducer:
         wait_for_broker: float = 10.0,
         flush_timeout: float = 30.0,
         report_every: float = 2.0,
+        tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
@@ -120,6 +126,7 @@ class CameraProducer:
         self._transport, self._servers = transport, bootstrap_servers
         self._wait_for_broker, self._flush_timeout = wait_for_broker, flush_timeout
         self._report_every = report_every
+        self._tracing = tracing or process_tracing("videojam.camera")
         self._clock, self._monotonic = clock, monotonic
         self._stop = threading.Event()
         self._sleep = sleep or self._stop.wait
@@ -170,6 +177,7 @@ class CameraProducer:
                     in_flight=self._limits.in_flight,
                     report_every=self._report_every,
                     clock=self._clock,
+                    tracing=self._tracing,
                 )
                 self._opened_at = self._monotonic()
                 self._sender.start()
@@ -286,6 +294,8 @@ class CameraProducer:
                     self._sender.finish(self._flush_timeout if timeout is None else timeout)
                 if self._own_transport is not None:
                     self._own_transport.close()
+                if self._tracing is not None:
+                    self._tracing.flush(_TRACES_SECONDS)
                 self._closed_at = self._monotonic()
         return self.stats
 

@@ -27,6 +27,7 @@ from dataflow.errors import (
     VideojamError,
 )
 from dataflow.messages import FrameId, WorkItem
+from dataflow.tracing import Tracing
 from dataflow.transport.base import DeliveryCallback, Producer, Record
 
 _log = logging.getLogger("videojam.camera")
@@ -56,6 +57,7 @@ class Sender:
         in_flight: most records sent and not acknowledged.
         report_every: seconds between reports.
         clock: seconds since the epoch, for the reports.
+        tracing: begins a trace for each frame, or goes on with the application's.
     """
 
     def __init__(
@@ -70,12 +72,13 @@ class Sender:
         in_flight: int,
         report_every: float,
         clock: Callable[[], float],
+        tracing: Tracing | None = None,
     ) -> None:
         self._producer, self._buffer, self._ledger = producer, buffer, ledger
         self._encoder, self._routes = encoder, routes
         self._accounting = accounting_topic
         self._window, self._report_every = in_flight, report_every
-        self._clock = clock
+        self._clock, self._tracing = clock, tracing
         self._in_flight = 0
         self._turns = dict.fromkeys(
             # Cameras start at different partitions, so that they do not march in step.
@@ -157,10 +160,26 @@ class Sender:
         except ImageError as error:
             self._lose(frame.sequence, error.reason, error)
             return
+        trace = self._trace(frame, data)
         for route in self._routes:
-            self._send_to(route, frame, data)
+            self._send_to(route, frame, data, trace)
 
-    def _send_to(self, route: Route, frame: Waiting, data: bytes) -> None:
+    def _trace(self, frame: Waiting, data: bytes) -> str | None:
+        """The trace context that goes with a frame."""
+        if self._tracing is None:
+            return frame.traceparent
+        return self._tracing.frame(
+            FrameId(
+                camera=self._ledger.camera, stream=self._ledger.stream, sequence=frame.sequence
+            ),
+            kind=self._ledger.kind,
+            captured_at=frame.captured_at,
+            sent_at=self._clock(),
+            size=len(data),
+            parent=frame.traceparent,
+        )
+
+    def _send_to(self, route: Route, frame: Waiting, data: bytes, trace: str | None) -> None:
         camera, sequence = self._ledger.camera, frame.sequence
         item = WorkItem(
             frame=FrameId(camera=camera, stream=self._ledger.stream, sequence=sequence),
@@ -168,7 +187,7 @@ class Sender:
             step=route.step,
             captured_at=frame.captured_at,
             data=data,
-            traceparent=frame.traceparent,
+            traceparent=trace,
         )
 
         def delivered(error: BrokerError | None) -> None:

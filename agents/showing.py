@@ -1,0 +1,96 @@
+"""What a replica shows of its balancing: the part of its row that people and metrics read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agents.balancing import Balancer, NoBalancing, VideoJam
+from agents.state import Balance, ForecasterState, LinkState
+
+
+@dataclass(slots=True)
+class Tally:
+    """What balancing has done since the start."""
+
+    offloaded: Counter[str] = field(default_factory=Counter)
+    """Items sent, by peer."""
+    offloaded_bytes: int = 0
+    received: Counter[str] = field(default_factory=Counter)
+    """Items taken over, by peer."""
+    failed: int = 0
+    """Items that could not be sent and are back."""
+    shed: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Items dropped, by reason."""
+    rows: int = 0
+    """Rows published."""
+    signals_sent: Counter[str] = field(default_factory=Counter)
+    """By kind."""
+    signals_heard: Counter[str] = field(default_factory=Counter)
+    """By kind."""
+    busy_seconds: float = 0.0
+    """Time spent deciding."""
+
+
+def describe_balance(
+    balancer: Balancer,
+    tally: Tally,
+    *,
+    policy: str,
+    replica: str,
+    overloaded_since: float | None,
+    alive_seconds: float,
+    drift: Callable[[], object] | None = None,
+    row_at: float | None = None,
+) -> Balance:
+    """All that a balancer shows; called with the hand's lock held.
+
+    Args:
+        balancer: what it knows.
+        tally: what was done.
+        policy: the balancer's name.
+        replica: whose.
+        overloaded_since: when the group began to lack capacity; None when it does not.
+        alive_seconds: since the start.
+        drift: figures of how the forecaster does, as `forecasting.Drift` has them.
+        row_at: seconds, for the row of this moment; None for none.
+    """
+    member = balancer.member if isinstance(balancer, VideoJam | NoBalancing) else None
+    common = balancer.policy if isinstance(balancer, VideoJam) else None
+    watched = None if drift is None else drift()
+    return Balance(
+        policy=policy,
+        row=None if member is None or row_at is None else member.row(row_at),
+        forecast=None if common is None else common.load_of(replica),
+        arrivals=None if member is None else member.monitor.arrivals(member.settings.slots),
+        coming=balancer.coming if isinstance(balancer, VideoJam) else None,
+        quotas={} if common is None else {t.receiver: t.items for t in common.sent_by(replica)},
+        offloaded=dict(tally.offloaded),
+        offloaded_bytes=tally.offloaded_bytes,
+        received=dict(tally.received),
+        failed=tally.failed,
+        links=_links(balancer),
+        dropped=dict(tally.dropped),
+        shed=tally.shed,
+        signals_sent=dict(tally.signals_sent),
+        signals_heard=dict(tally.signals_heard),
+        overloaded_since=overloaded_since,
+        busy=round(tally.busy_seconds / max(1.0, alive_seconds), 5),
+        rows=tally.rows,
+        forecaster=None if watched is None else ForecasterState.model_validate(watched),
+    )
+
+
+def _links(balancer: Balancer) -> dict[str, LinkState]:
+    if not isinstance(balancer, VideoJam):
+        return {}
+    links, size = balancer.links, balancer.member.monitor.item_bytes
+    return {
+        peer: LinkState(
+            seconds=round(links.seconds(peer, size), 5),
+            bytes_per_second=round(links.throughput(peer)),
+        )
+        for peer in links.peers
+    }
