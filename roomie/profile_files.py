@@ -114,7 +114,8 @@ def read_profiles(file: Path, devices: DeviceTable) -> Iterator[Profile]:
         DeviceError: the device's limits are not known.
     """
     lines = _lines(file)
-    for number, record in lines:
+    for number, line in lines:
+        record = _parse(file, number, line)
         if "format" not in record and "duration_ns" in record:
             raise ProfileError(
                 "a kernel where a profile should begin: more kernels than the header says",
@@ -130,7 +131,7 @@ def _read_one(
     file: Path,
     line: int,
     header: Mapping[str, Any],
-    lines: Iterator[tuple[int, dict[str, Any]]],
+    lines: Iterator[tuple[int, str]],
     devices: DeviceTable,
 ) -> Profile:
     here = _Fields(file, line, header)
@@ -139,21 +140,14 @@ def _read_one(
     device = _device(here, devices)
     count = here.integer("kernels", least=1)
     kernels: list[Kernel] = []
-    for number, record in lines:
-        if "format" in record:
-            raise _truncated(file, number, count, len(kernels))
-        kernel = _kernel(_Fields(file, number, record))
-        problem = excess(kernel, device)
-        if problem is not None:
-            key, message, value = problem
-            raise ProfileError(
-                f"the kernel {message}",
-                file=file,
-                line=number,
-                key=key,
-                value=value,
-                remedy=f"was it profiled on another GPU than {device.name}?",
-            )
+    seen: dict[str, Kernel] = {}  # networks repeat their blocks
+    for number, text in lines:
+        kernel = seen.get(text)
+        if kernel is None:
+            record = _parse(file, number, text)
+            if "format" in record:
+                raise _truncated(file, number, count, len(kernels))
+            kernel = seen[text] = _checked_kernel(_Fields(file, number, record), device)
         kernels.append(kernel)
         if len(kernels) == count:
             break
@@ -226,9 +220,9 @@ def _device(here: _Fields, devices: DeviceTable) -> Device:
     return known
 
 
-def _kernel(here: _Fields) -> Kernel:
+def _checked_kernel(here: _Fields, device: Device) -> Kernel:
     here.known(_KERNEL)
-    return Kernel(
+    kernel = Kernel(
         name=here.text("name"),
         duration_ns=here.integer("duration_ns", least=0),
         grid=here.triple("grid"),
@@ -238,9 +232,21 @@ def _kernel(here: _Fields) -> Kernel:
         dynamic_shared=here.integer("dynamic_shared", least=0),
         stream=here.integer("stream", least=0) if "stream" in here.record else 0,
     )
+    problem = excess(kernel, device)
+    if problem is not None:
+        key, message, value = problem
+        raise ProfileError(
+            f"the kernel {message}",
+            file=here.file,
+            line=here.line,
+            key=key,
+            value=value,
+            remedy=f"was it profiled on another GPU than {device.name}?",
+        )
+    return kernel
 
 
-def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -261,20 +267,23 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             f"not UTF-8: {error}", file=file, line=data.count(b"\n", 0, error.start) + 1
         ) from error
     for number, line in enumerate(io.StringIO(text), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ProfileError(
-                f"not JSON: {error}",
-                file=file,
-                line=number,
-                remedy="the line may be cut off: copy the file again",
-            ) from error
-        if not isinstance(record, dict):
-            raise ProfileError("must be a JSON object", file=file, line=number)
-        yield number, record
+        if line.strip():
+            yield number, line
+
+
+def _parse(file: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ProfileError(
+            f"not JSON: {error}",
+            file=file,
+            line=number,
+            remedy="the line may be cut off: copy the file again",
+        ) from error
+    if not isinstance(record, dict):
+        raise ProfileError("must be a JSON object", file=file, line=number)
+    return record
 
 
 class _Fields:
