@@ -307,6 +307,17 @@ class Board:
         found: DeviceCosts = self._kinds[int(self.kind[row])]
         return found
 
+    def best_throughput(self, variants: Sequence[int]) -> float:
+        """Most items a second that any of some variants reaches alone on any kind of GPU."""
+        self._ensure(set(variants))
+        return max(
+            float(np.nanmax(kind.throughput[list(variants)])) for kind in self._known(variants)
+        )
+
+    def _known(self, variants: Sequence[int]) -> list[DeviceCosts]:
+        """Kinds of GPUs for which some of these variants have a profile."""
+        return [kind for kind in self._kinds if np.isfinite(kind.throughput[list(variants)]).any()]
+
     def pick(self, rows: NDArray[np.bool_], keys: Sequence[Floats]) -> int | None:
         """The allowed GPU with the smallest keys, compared in turn; ties go to the first GPU."""
         allowed = np.flatnonzero(rows)

@@ -6,7 +6,7 @@ the slowdown of a model among any others is a sum over this matrix.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from roomie.errors import PlacementError
 from roomie.interference import InterferenceSettings, added_time_s
 from roomie.profiles import Profile, ProfileStore, Variant
 from roomie.tables import Floats, KernelTable, kernel_table
+
+PairSlowdowns = Callable[[KernelTable, KernelTable], tuple[float, float]]
+"""Slowdowns (T~ - T) / T of two models by each other."""
 
 
 class DeviceCosts:
@@ -51,11 +54,19 @@ class PairCosts:
     Args:
         store: profiles.
         settings: how pairs are predicted.
+        pair: another way to tell how two models slow each other, in place of ``settings``.
     """
 
-    def __init__(self, store: ProfileStore, settings: InterferenceSettings | None = None) -> None:
+    def __init__(
+        self,
+        store: ProfileStore,
+        settings: InterferenceSettings | None = None,
+        *,
+        pair: PairSlowdowns | None = None,
+    ) -> None:
         self.store = store
         self.settings = settings or InterferenceSettings()
+        self._pair = pair or self._predict
         self.variants: tuple[Variant, ...] = store.variants
         self._index = {variant: position for position, variant in enumerate(self.variants)}
         self._devices: dict[str, DeviceCosts] = {}
@@ -113,12 +124,15 @@ class PairCosts:
         costs.tables[index] = table
         _note_alone(costs, index, profile, table)
         for other, neighbour in costs.tables.items():
-            costs.slowdown[index, other] = (
-                added_time_s(table, neighbour, self.settings) / table.inference_time_s
-            )
-            costs.slowdown[other, index] = (
-                added_time_s(neighbour, table, self.settings) / neighbour.inference_time_s
-            )
+            of, by = self._pair(table, neighbour)
+            costs.slowdown[index, other] = of
+            costs.slowdown[other, index] = by
+
+    def _predict(self, first: KernelTable, second: KernelTable) -> tuple[float, float]:
+        of = added_time_s(first, second, self.settings) / first.inference_time_s
+        if first is second or self.settings.symmetric:
+            return of, of
+        return of, added_time_s(second, first, self.settings) / second.inference_time_s
 
 
 def _note_alone(costs: DeviceCosts, index: int, profile: Profile, table: KernelTable) -> None:

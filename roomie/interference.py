@@ -53,6 +53,11 @@ class InterferenceSettings:
     gamma: Gamma = "count"
     starts: int = 5
 
+    @property
+    def symmetric(self) -> bool:
+        """Whether two models slow each other by the same factor, whatever they are."""
+        return self.alignment == "expected" and self.mode in ("adjusted", "dominant")
+
 
 PRINTED = InterferenceSettings(mode="printed", alignment="lockstep", gamma="count")
 """Algorithm 2 as it is printed."""
@@ -151,7 +156,8 @@ def added_time_s(first: KernelTable, second: KernelTable, settings: Interference
     if settings.alignment == "expected":
         shares = delay_shares(first, second, settings.mode)
         met = second.signature_times_s / second.inference_time_s
-        return float(first.signature_times_s @ shares @ met)
+        # Not "@": a threaded BLAS costs more than it gains on arrays as small as these.
+        return float(np.einsum("i,ij,j->", first.signature_times_s, shares, met))
     delay = float(np.median(pair_delays(first, second, settings)))
     return overlap_factor(first, second, settings.gamma) * delay
 

@@ -48,7 +48,7 @@ class SearchSettings:
         seed: of the kicks.
     """
 
-    kicks: int = 60
+    kicks: int = 20
     kick_size: int = 2
     most_rows: int = 48
     most_movable: int = 96

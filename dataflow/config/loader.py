@@ -107,7 +107,7 @@ def load_declaration(path: Path | str, model: type[Declared], *, remedy: str) ->
 
 
 def locate(file: Path, key: str) -> int | None:
-    """1-based line of a dotted key path in a topics.yaml that `load_config` has accepted.
+    """1-based line of a dotted key path in a file that a loader of this module has accepted.
 
     Returns:
         The line of the key, or of the nearest key above it; None where there is none.

@@ -8,8 +8,9 @@ may be minimised this way, sums of pairs or not. Needs the extra ``optimum``.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -21,7 +22,12 @@ from roomie.cluster import ClusterState, Instance, Request
 from roomie.costs import PairCosts
 from roomie.errors import PlacementError
 from roomie.placers.base import check_requests, fastest_variant
+from roomie.placers.roomie import RoomiePlacer, RoomieSettings
 from roomie.plans import Decision, Plan
+from roomie.profiles import Variant
+
+_Types = dict[tuple[int, float | None], list[Request]]
+"""Requests that are alike: variant, and latency objective."""
 
 MOST_COLUMNS = 400_000
 """More would take minutes and gigabytes."""
@@ -84,14 +90,16 @@ class OptimumPlacer:
         if not requests:
             return Plan(placer=self.name, decisions=(), state=state)
         board = Board.of(state, self.costs, self.settings.objective)
-        types: dict[tuple[int, float | None], list[Request]] = {}
+        types: _Types = {}
+        variants = self._variants(board, state, requests)
         for request in requests:
-            index = self.costs.index(fastest_variant(self.costs, board, request))
+            index = self.costs.index(variants[request.id])
             board.try_everywhere(index)  # fills in its pairs
             types.setdefault((index, request.latency_s), []).append(request)
         classes = self._classes(board)
         columns = list(self._columns(board, types, classes))
-        chosen, note = self._solve(columns, types, classes)
+        start = self._start(state, types, classes)
+        chosen, note = self._solve(columns, types, classes, start)
         decisions = self._carry_out(board, types, classes, chosen)
         return Plan(
             placer=self.name,
@@ -99,6 +107,21 @@ class OptimumPlacer:
             state=board.to_state(),
             notes=(note,),
         )
+
+    def _variants(
+        self, board: Board, state: ClusterState, requests: Sequence[Request]
+    ) -> dict[str, Variant]:
+        """Batch sizes as asked for, or as ROOMIE chooses them: they are not optimised."""
+        settings = RoomieSettings(
+            limit=math.inf, search=None, evict=False, objective=self.settings.objective
+        )
+        free = [request for request in requests if request.batch is None]
+        chosen = RoomiePlacer(self.costs, settings).place(state, free) if free else None
+        variants = {r.id: fastest_variant(self.costs, board, r) for r in requests}
+        for decision in chosen.decisions if chosen is not None else ():
+            if decision.variant is not None:
+                variants[decision.request.id] = decision.variant
+        return variants
 
     def _classes(self, board: Board) -> list[list[int]]:
         """GPUs that are alike: of one kind, with the same content."""
@@ -117,10 +140,44 @@ class OptimumPlacer:
             alike.setdefault(key, []).append(row)
         return list(alike.values())
 
+    def _start(
+        self,
+        state: ClusterState,
+        types: _Types,
+        classes: list[list[int]],
+    ) -> Counter[tuple[int, tuple[int, ...]]]:
+        """ROOMIE's placement as columns, for the solver to begin with."""
+        most_instances = [
+            math.inf if gpu.max_instances is None else gpu.max_instances for gpu in state.gpus
+        ]
+        kind_of = {r.id: kind for kind, queue in enumerate(types.values()) for r in queue}
+        pinned = [
+            replace(request, batch=self.costs.variants[index].batch)
+            for (index, _), queue in types.items()
+            for request in queue
+        ]
+        settings = RoomieSettings(limit=math.inf, objective=self.settings.objective, evict=False)
+        # Within the limit that the columns keep: another placement could not be expressed.
+        gpus = [
+            replace(gpu, max_instances=int(min(most, len(on) + self.settings.most_together)))
+            for gpu, on, most in zip(state.gpus, state.residents, most_instances, strict=True)
+        ]
+        limited = ClusterState(gpus, state.residents, checked=True)
+        plan = RoomiePlacer(self.costs, settings).place(limited, pinned)
+        used: Counter[tuple[int, tuple[int, ...]]] = Counter()
+        for position, rows in enumerate(classes):
+            for row in rows:
+                counts = [0] * len(types)
+                for instance in plan.state.residents[row]:
+                    if instance.id in kind_of:
+                        counts[kind_of[instance.id]] += 1
+                used[position, tuple(counts)] += 1
+        return used
+
     def _columns(
         self,
         board: Board,
-        types: dict[tuple[int, float | None], list[Request]],
+        types: _Types,
         classes: list[list[int]],
     ) -> Iterator[_Column]:
         available = [len(requests) for requests in types.values()]
@@ -177,12 +234,13 @@ class OptimumPlacer:
     def _solve(
         self,
         columns: Sequence[_Column],
-        types: dict[tuple[int, float | None], list[Request]],
+        types: _Types,
         classes: list[list[int]],
+        start: Counter[tuple[int, tuple[int, ...]]],
     ) -> tuple[list[tuple[_Column, int]], str]:
         highs = _highs()
         solver = highs.Highs()
-        solver.silent()
+        solver.setOptionValue("output_flag", False)
         solver.setOptionValue("time_limit", self.settings.time_limit_s)
         solver.setOptionValue("mip_rel_gap", self.settings.gap)
         solver.setOptionValue("mip_abs_gap", 0.0)
@@ -213,6 +271,9 @@ class OptimumPlacer:
         model.a_matrix_.value_ = np.array(values)
         model.integrality_ = [highs.HighsVarType.kInteger] * len(columns)
         solver.passModel(model)
+        begin = highs.HighsSolution()
+        begin.col_value = [float(start[column.gpu_class, column.counts]) for column in columns]
+        solver.setSolution(begin)  # one that does not fit is not used
         solver.run()
         status = solver.getModelStatus()
         info = solver.getInfo()
@@ -239,7 +300,7 @@ class OptimumPlacer:
     def _carry_out(
         self,
         board: Board,
-        types: dict[tuple[int, float | None], list[Request]],
+        types: _Types,
         classes: list[list[int]],
         chosen: Sequence[tuple[_Column, int]],
     ) -> dict[str, Decision]:

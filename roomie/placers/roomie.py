@@ -139,6 +139,8 @@ class RoomiePlacer(GreedyPlacer):
         trial = board.try_everywhere(index, request.latency_s)
         rows, reasons = allowed_rows(board, trial, request)
         rows, more = self._within_limits(board, trial, rows, index)
+        rows, slow = _fast_enough(trial, rows, request)
+        more = (*more, *slow)
         score = trial.mean if self.settings.criterion == "gpu-mean" else trial.increase
         free = board.capacity - board.memory
         row = board.pick(rows, (score, board.counts.astype(np.float64), -free))
@@ -146,7 +148,7 @@ class RoomiePlacer(GreedyPlacer):
             return Refusal(reasons=(*reasons, *more))
         alternatives = self._alternatives(board, rows, score, variant, row)
         return (
-            self._benefit(board, trial, request, row),
+            0.0 if request.batch is not None else self._benefit(board, trial, request, row),
             Choice(
                 row=row,
                 variant=variant,
@@ -207,11 +209,9 @@ class RoomiePlacer(GreedyPlacer):
 
         Serving more than was asked for is no gain.
         """
-        costs = board.device_costs(row)
         wanted = request.rate if request.rate is not None else np.inf
         own = [self.costs.index(v) for v in self.costs.batches(request.model)]
-        self.costs.on(costs.device, own)
-        best = min(float(np.nanmax(costs.throughput[own])), wanted)
+        best = min(board.best_throughput(own), wanted)
         share = min(float(trial.throughput[row]), wanted) / best
         new_loss = float(trial.slowdown[row])
         if self.objective == "throughput-loss":
@@ -373,6 +373,20 @@ class RoomiePlacer(GreedyPlacer):
                         )
                     )
         return Plan(placer=self.name, decisions=(), state=board.to_state(), moves=tuple(moves))
+
+
+def _fast_enough(
+    trial: Trial, rows: NDArray[np.bool_], request: Request
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """GPUs on which a request reaches its rate, where there are any."""
+    if request.rate is None:
+        return rows, ()
+    enough = rows & (trial.throughput >= request.rate)
+    if not enough.any():
+        return rows, (f"no GPU reaches {request.rate:g} items/s at this batch size",)
+    lost = int((rows & ~enough).sum())
+    note = (f"{lost} GPU(s) left out: fewer than {request.rate:g} items/s there",)
+    return enough, note if lost else ()
 
 
 def build(costs: PairCosts, seed: int) -> RoomiePlacer:
