@@ -39,6 +39,7 @@ MOUNTS = (
     Mount("forecaster", "cli.forecaster:app", "Train, compare and feed the forecasters of load."),
     Mount("results", "cli.results:results", "Follow the results of pipelines."),
     Mount("account", "cli.account:account", "Show what became of every frame."),
+    Mount("roomie", "cli.roomie:app", "Place models on GPUs where they disturb each other least."),
     Mount("demo", "cli.demo:demo", "Watch plates being read from rendered street cameras."),
 )
 """All sub-commands, in the order of `videojam --help`. One whose module is absent is left out."""

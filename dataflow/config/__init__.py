@@ -1,6 +1,6 @@
 """topics.yaml: its model, its loader and the topics that follow from it."""
 
-from dataflow.config.loader import load_config, locate, parse_config
+from dataflow.config.loader import load_config, load_declaration, locate, parse_config
 from dataflow.config.model import (
     BalancingConfig,
     BatchConfig,
@@ -30,6 +30,7 @@ __all__ = [
     "TopicSpec",
     "declared_topics",
     "load_config",
+    "load_declaration",
     "locate",
     "parse_config",
 ]

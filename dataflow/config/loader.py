@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -19,6 +19,8 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 _SHOWN_OF_SECURITY = ("protocol", "sasl_mechanism")
 """Keys under cluster.security whose wrong values are shown."""
+
+Declared = TypeVar("Declared", bound=BaseModel)
 
 Lines = dict[tuple[str | int, ...], int]
 """1-based line of each key path."""
@@ -67,11 +69,45 @@ def parse_config(
         return Config.model_validate(expanded)
     except ValidationError as error:
         # Not "from error": a traceback would print it, and with it parts of secret values.
-        raise _explain(error, data, file, lines) from None
+        raise _explain(error, data, file, lines, Config) from None
+
+
+def load_declaration(path: Path | str, model: type[Declared], *, remedy: str) -> Declared:
+    """Read and validate another YAML or JSON file, with the errors of topics.yaml.
+
+    Args:
+        path: the file.
+        model: what it declares. Unlike in topics.yaml, environment variables are not expanded.
+        remedy: what to do where there is no such file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or declares something wrong.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError("no such file", file=file, remedy=remedy) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", file=file) from error
+    data, lines = _parse_yaml(text, file)
+    if not isinstance(data, dict):
+        required = [name for name, field in model.model_fields.items() if field.is_required()]
+        raise ConfigError(
+            "the file must be a mapping",
+            file=file,
+            line=1,
+            remedy=f"required keys: {', '.join(required) or 'none'}; "
+            f"known keys: {', '.join(model.model_fields)}",
+        )
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error, data, file, lines, model) from None
 
 
 def locate(file: Path, key: str) -> int | None:
-    """1-based line of a dotted key path in a topics.yaml that `load_config` has accepted.
+    """1-based line of a dotted key path in a file that a loader of this module has accepted.
 
     Returns:
         The line of the key, or of the nearest key above it; None where there is none.
@@ -180,13 +216,15 @@ def _expand(
     return _VARIABLE.sub(replace, value)
 
 
-def _explain(error: ValidationError, data: Any, file: Path | None, lines: Lines) -> ConfigError:
+def _explain(
+    error: ValidationError, data: Any, file: Path | None, lines: Lines, root: type[BaseModel]
+) -> ConfigError:
     """The first fault as one ConfigError; the count of the others goes into the remedy."""
     faults = error.errors(include_url=False)
     fault = faults[0]
     path = _real_path(fault["loc"], data)
     message = fault["msg"].removeprefix("Value error, ")
-    remedy = _remedy(fault["type"], path)
+    remedy = _remedy(fault["type"], path, root)
     inside = re.match(r"^((?:[\w-]+\.)+[\w-]+): ", message)
     if inside is not None:
         path = tuple(int(p) if p.isdigit() else p for p in inside.group(1).split("."))
@@ -257,9 +295,9 @@ def _line(path: tuple[str | int, ...], lines: Lines) -> int | None:
     return lines.get(path)
 
 
-def _remedy(kind: str, path: tuple[str | int, ...]) -> str | None:
+def _remedy(kind: str, path: tuple[str | int, ...], root: type[BaseModel]) -> str | None:
     if kind == "extra_forbidden":
-        known = _known_keys(path[:-1])
+        known = _known_keys(path[:-1], root)
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
         if near:
             return f"did you mean {near[0]!r}?"
@@ -268,13 +306,13 @@ def _remedy(kind: str, path: tuple[str | int, ...]) -> str | None:
         return f"add {path[-1]!r}"
     if kind == "value_error":
         return None  # our own validators say what to do
-    meaning = _meaning(path)
+    meaning = _meaning(path, root)
     return None if meaning is None else f"{path[-1]}: {meaning}"
 
 
-def _known_keys(path: tuple[str | int, ...]) -> list[str]:
+def _known_keys(path: tuple[str | int, ...], root: type[BaseModel]) -> list[str]:
     """The fields of the model that stands at ``path``, found by walking the annotations."""
-    model: Any = Config
+    model: Any = root
     for part in path:
         model = _member(model, part)
         if model is None:
@@ -282,9 +320,9 @@ def _known_keys(path: tuple[str | int, ...]) -> list[str]:
     return sorted(model.model_fields) if _is_model(model) else []
 
 
-def _meaning(path: tuple[str | int, ...]) -> str | None:
+def _meaning(path: tuple[str | int, ...], root: type[BaseModel]) -> str | None:
     """What the key at ``path`` stands for, from the model."""
-    model: Any = Config
+    model: Any = root
     for part in path[:-1]:
         model = _member(model, part)
     if not path or not _is_model(model) or str(path[-1]) not in model.model_fields:

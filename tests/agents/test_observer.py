@@ -106,9 +106,7 @@ def test_rates_are_between_rows_of_one_process(plant: Plant) -> None:
         for second in range(10):
             publish(plant, "find-0", state(at=1000.0 + second, processed=second))
         assert observer.wait_ready(30)
-        wait_until(
-            lambda: [s.state.processed for s in observer.sightings()] == [9], "the last row"
-        )
+        wait_until(lambda: [s.state.processed for s in observer.sightings()] == [9], "the last row")
         earlier = seen(observer)["find-0"].earlier
         assert earlier is not None
         assert 1003.0 <= earlier.at <= 1005.0

@@ -1,0 +1,442 @@
+"""`videojam roomie`: place model instances on GPUs, and see why."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cli.common import JsonOption, stderr, stdout, with_examples
+from dataflow.config.units import parse_duration
+from dataflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from roomie.cluster import ClusterState, Request
+    from roomie.costs import PairCosts
+    from roomie.devices import DeviceTable
+    from roomie.placers import Placer
+    from roomie.plans import Plan
+    from roomie.profiles import Profile
+
+EXIT_DEFERRED = 2
+"""Some requests found no GPU."""
+
+app = typer.Typer(
+    name="roomie",
+    no_args_is_help=True,
+    help="Predict how models slow each other on a GPU, and place them so that they do so least.",
+    rich_markup_mode="rich",
+)
+
+ClusterOption = Annotated[
+    Path, typer.Option("--cluster", metavar="FILE", help="cluster.yaml: nodes and their GPUs.")
+]
+ProfilesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--profiles",
+        metavar="DIR",
+        help="Folder of profiles; may be given more than once. [dim]Default: `synthetic`, those "
+        "that ship.[/]",
+        show_default=False,
+    ),
+]
+WorkloadOption = Annotated[
+    Path, typer.Option("--workload", metavar="FILE", help="Which instances are wanted.")
+]
+DevicesOption = Annotated[
+    Path | None, typer.Option("--devices", metavar="FILE", help="A table of more kinds of GPUs.")
+]
+StateOption = Annotated[
+    Path | None, typer.Option("--state", metavar="FILE", help="What runs already; see --out.")
+]
+ModeOption = Annotated[
+    Literal["printed", "swapped", "adjusted", "dominant"],
+    typer.Option(help="How interfering kernels delay each other; see docs/roomie.md."),
+]
+AlignmentOption = Annotated[
+    Literal["lockstep", "expected"],
+    typer.Option(help="Which kernels meet; lockstep is the thesis' Algorithm 2."),
+]
+GammaOption = Annotated[
+    Literal["count", "time"], typer.Option(help="Of lockstep, what the overlap factor compares.")
+]
+SeedOption = Annotated[int, typer.Option(help="Of whatever a placer draws.")]
+PlotOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="PNG to draw; needs the extra `plot`.")
+]
+
+
+def _costs(
+    profiles: list[str] | None, table: DeviceTable, mode: str, alignment: str, gamma: str
+) -> PairCosts:
+    from roomie.costs import PairCosts  # noqa: PLC0415 - imports numpy
+    from roomie.interference import InterferenceSettings  # noqa: PLC0415 - imports numpy
+    from roomie.profile_files import BUILTIN, load_profiles  # noqa: PLC0415 - imports numpy
+
+    store = load_profiles(profiles or [BUILTIN], table)
+    made_up = sorted({p.device.name for p in store if p.origin == "synthetic"})
+    if made_up:
+        stderr().print(
+            f"note: the profiles for {', '.join(made_up)} are synthetic: computed from the "
+            "networks' layers, not measured",
+            style="yellow",
+        )
+    settings = InterferenceSettings(mode=mode, alignment=alignment, gamma=gamma)  # type: ignore[arg-type]
+    return PairCosts(store, settings)
+
+
+def _problem(
+    cluster: Path, workload: Path, state: Path | None, devices: Path | None
+) -> tuple[DeviceTable, ClusterState, list[Request]]:
+    from roomie.declarations import (  # noqa: PLC0415 - imports numpy
+        load_cluster,
+        load_state,
+        load_workload,
+    )
+    from roomie.devices import load_devices  # noqa: PLC0415 - imports numpy
+
+    table = load_devices(devices)
+    empty = load_cluster(cluster, table)
+    return table, empty if state is None else load_state(state, empty), load_workload(workload)
+
+
+@app.command(
+    "place",
+    help=with_examples(
+        "Decide which GPU takes each instance of a workload, at which batch size.\n\n"
+        "Exit code 0: all are placed; 2: some found no GPU.",
+        "videojam roomie place --cluster cluster.yaml --workload workload.yaml",
+        "videojam roomie place --cluster c.yaml --workload w.yaml --explain   and why",
+        "videojam roomie place --cluster c.yaml --workload w.yaml --out now.json",
+        "videojam roomie place --cluster c.yaml --workload more.yaml --state now.json",
+    ),
+)
+def place(
+    *,
+    cluster: ClusterOption,
+    workload: WorkloadOption,
+    profiles: ProfilesOption = None,
+    placer: Annotated[
+        str, typer.Option(help="roomie, usher, infaas, least-loaded, random or optimum.")
+    ] = "roomie",
+    state: StateOption = None,
+    devices: DevicesOption = None,
+    limit: Annotated[
+        float | None,
+        typer.Option("--lambda", min=0, help="Of roomie: most mean drop on a GPU. Default: 0.5."),
+    ] = None,
+    moves: Annotated[
+        int, typer.Option(min=0, help="Of roomie: running instances that may be moved.")
+    ] = 0,
+    mode: ModeOption = "dominant",
+    alignment: AlignmentOption = "expected",
+    gamma: GammaOption = "count",
+    seed: SeedOption = 0,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why, choice by choice.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the state here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """See the help above."""
+    from cli.roomie_view import plan_as_json, print_plan  # noqa: PLC0415 - imports rich
+    from roomie.declarations import state_as_json  # noqa: PLC0415 - imports numpy
+    from roomie.plans import predict  # noqa: PLC0415 - imports numpy
+
+    table, before, requests = _problem(cluster, workload, state, devices)
+    costs = _costs(profiles, table, mode, alignment, gamma)
+    chosen = _placer(placer, costs, seed=seed, limit=limit, moves=moves)
+    plan = chosen.place(before, requests)
+    prediction = predict(plan.state, costs)
+    if as_json:
+        stdout().print_json(json.dumps(plan_as_json(plan, prediction)))
+    else:
+        print_plan(plan, prediction, stdout())
+        if explain:
+            stdout().print(plan.explain(), markup=False)
+    if out is not None:
+        out.write_text(state_as_json(plan.state), encoding="utf-8")
+    _end(plan)
+
+
+def _placer(name: str, costs: PairCosts, *, seed: int, limit: float | None, moves: int) -> Placer:
+    from roomie.local_search import MoveBudget  # noqa: PLC0415 - imports numpy
+    from roomie.placers import build_placer  # noqa: PLC0415 - imports numpy
+    from roomie.placers.roomie import RoomiePlacer  # noqa: PLC0415 - imports numpy
+
+    placer = build_placer(name, costs, seed=seed)
+    if isinstance(placer, RoomiePlacer):
+        settings = replace(placer.settings, budget=MoveBudget(moves=moves))
+        if limit is not None:
+            settings = replace(settings, limit=limit)
+        return RoomiePlacer(costs, settings)
+    if limit is not None or moves:
+        raise ConfigError(
+            f"the placer {name} has neither lambda nor moves",
+            key="placer",
+            remedy="leave --lambda and --moves out, or take --placer roomie",
+        )
+    return placer
+
+
+def _end(plan: Plan) -> None:
+    for decision in plan.deferred:
+        stderr().print(f"deferred: {decision.request.id}", style="yellow", markup=False)
+    if plan.deferred:
+        raise typer.Exit(EXIT_DEFERRED)
+
+
+@app.command(
+    "compare",
+    help=with_examples(
+        "Run all placers on one workload, and compare what is predicted of their placements.",
+        "videojam roomie compare --cluster cluster.yaml --workload workload.yaml",
+        "videojam roomie compare --cluster c.yaml --workload w.yaml --plot compare.png",
+    ),
+)
+def compare(
+    *,
+    cluster: ClusterOption,
+    workload: WorkloadOption,
+    profiles: ProfilesOption = None,
+    state: StateOption = None,
+    devices: DevicesOption = None,
+    mode: ModeOption = "dominant",
+    alignment: AlignmentOption = "expected",
+    gamma: GammaOption = "count",
+    seed: SeedOption = 0,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """See the help above."""
+    from cli.roomie_view import comparison_as_json, print_comparison  # noqa: PLC0415 - rich
+    from dataflow.errors import VideojamError  # noqa: PLC0415 - with the others
+    from roomie.placers import available, build_placer  # noqa: PLC0415 - imports numpy
+    from roomie.plans import Prediction, predict  # noqa: PLC0415 - imports numpy
+    from roomie.plots import draw_comparison, pyplot  # noqa: PLC0415 - imports numpy
+
+    if plot is not None:
+        pyplot()  # absent matplotlib is known before the work is done
+    table, before, requests = _problem(cluster, workload, state, devices)
+    costs = _costs(profiles, table, mode, alignment, gamma)
+    found: dict[str, tuple[Plan, Prediction]] = {}
+    for name in available():
+        try:
+            plan = build_placer(name, costs, seed=seed).place(before, requests)
+        except VideojamError as error:
+            stderr().print(f"{name}: {error}", style="yellow", markup=False)
+            continue
+        found[name] = plan, predict(plan.state, costs)
+    if as_json:
+        stdout().print_json(json.dumps(comparison_as_json(found)))
+    else:
+        print_comparison(found, stdout())
+    if plot is not None:
+        draw_comparison(plot, {name: prediction for name, (_, prediction) in found.items()})
+        stderr().print(f"wrote {plot}", markup=False)
+
+
+@app.command(
+    "interference",
+    help=with_examples(
+        "Show how two models slow each other on a GPU, by every reading of the predictor and by "
+        "the event-driven co-execution, and draw their kernels side by side.",
+        "videojam roomie interference alexnet ssd300_vgg16 --device AGX-Xavier",
+        "videojam roomie interference googlenet vgg19 --batch 8 --plot pair.png",
+    ),
+)
+def interference(
+    *,
+    first: Annotated[str, typer.Argument(metavar="A", help="A model, or MODEL@BATCH.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another, or the same.")],
+    profiles: ProfilesOption = None,
+    device: Annotated[str, typer.Option(help="Kind of GPU.")] = "A100-SXM4-40GB",
+    batch: Annotated[int, typer.Option(min=1, help="Batch size where none is named.")] = 1,
+    devices: DevicesOption = None,
+    policy: Annotated[
+        Literal["proportional", "equal", "first-come"],
+        typer.Option(help="Of the plot: how kernels share an SM."),
+    ] = "proportional",
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """See the help above."""
+    from cli.roomie_view import pair_as_json, print_pair  # noqa: PLC0415 - imports rich
+    from roomie.devices import load_devices  # noqa: PLC0415 - imports numpy
+    from roomie.pairs import examine_pair, parse_variant  # noqa: PLC0415 - imports numpy
+    from roomie.plots import draw_pair, pyplot  # noqa: PLC0415 - imports numpy
+
+    if plot is not None:
+        pyplot()
+    table = load_devices(devices)
+    costs = _costs(profiles, table, "dominant", "expected", "count")
+    kind = table.device(device)
+    variants = parse_variant(first, batch), parse_variant(second, batch)
+    report = examine_pair(costs.store, kind, *variants)
+    if as_json:
+        stdout().print_json(json.dumps(pair_as_json(report)))
+    else:
+        print_pair(report, stdout())
+    if plot is not None:
+        draw_pair(plot, report, policy)
+        stderr().print(f"wrote {plot}", markup=False)
+
+
+@app.command(
+    "profile",
+    help=with_examples(
+        "Record kernel profiles of a network on this machine's NVIDIA GPU.\n\n"
+        "Needs the extra `profile` (torch and torchvision).",
+        "videojam roomie profile resnet152",
+        "videojam roomie profile vgg19 --batch 1 --batch 8 --out profiles",
+        "videojam roomie profile yolov5s.torchscript",
+    ),
+)
+def profile(
+    *,
+    model: Annotated[str, typer.Argument(help="A network of torchvision, or a TorchScript file.")],
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="Batch size; may be given more than once. [dim]Default: 1, 2, 4, 8, 16, 32.[/]",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of profiles.")] = Path(
+        "profiles"
+    ),
+    device: Annotated[
+        str | None, typer.Option(help="The GPU's name in the table of devices.")
+    ] = None,
+    devices: DevicesOption = None,
+    rounds: Annotated[int, typer.Option(min=5, help="Inferences that are measured.")] = 50,
+) -> None:
+    """See the help above."""
+    from roomie.devices import load_devices  # noqa: PLC0415 - imports numpy
+    from roomie.profile_files import file_name, write_profiles  # noqa: PLC0415 - imports numpy
+    from roomie.profiler import TorchBackend, record_profile  # noqa: PLC0415 - imports numpy
+    from roomie.synthetic.models import BATCHES  # noqa: PLC0415 - with the others
+
+    table = load_devices(devices)
+    backend = TorchBackend()
+    recorded: list[Profile] = []
+    for size in batch or BATCHES:
+        with stderr().status(f"{model} at batch size {size}"):
+            recorded.append(
+                record_profile(model, size, backend, table, device=device, rounds=rounds)
+            )
+        _report_profile(recorded[-1])
+    file = out / file_name(recorded[0])
+    write_profiles(file, recorded)
+    stdout().print(f"wrote {file}", markup=False)
+
+
+def _report_profile(made: Profile) -> None:
+    stdout().print(
+        f"{made.variant} on {made.device.name}: {len(made.kernels)} kernels, "
+        f"{1e3 * made.inference_time_s:.3f} ms an inference, "
+        f"{made.memory_bytes / 2**30:.2f} GiB, profiled over measured time {made.overhead:.3f}",
+        markup=False,
+    )
+
+
+@app.command(
+    "import",
+    help=with_examples(
+        "Make a profile of a PyTorch profiler trace, an Nsight Systems SQLite export, or an Nsight "
+        "Compute CSV.",
+        "videojam roomie import trace.json.gz --model alexnet --batch 128 --memory 1.2GiB",
+        "videojam roomie import report.sqlite --model vgg19 --batch 8 --memory 1GiB \\",
+        "    --inference-time 6.6ms --annotation inference",
+    ),
+)
+def import_(
+    *,
+    file: Annotated[Path, typer.Argument(help="What the profiler wrote.")],
+    model: Annotated[str, typer.Option(help="Which network was profiled.")],
+    batch: Annotated[int, typer.Option(min=1, help="Its batch size.")],
+    memory: Annotated[str, typer.Option(help="Memory that an instance needs, such as 1.2GiB.")],
+    weights: Annotated[str, typer.Option(help="Of it, the network's weights.")] = "0",
+    inference_time: Annotated[
+        str | None,
+        typer.Option(help="Of one batch, measured without a profiler, such as 6.6ms."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="The GPU's name in the table of devices.")
+    ] = None,
+    annotation: Annotated[
+        str | None, typer.Option(help="Range that encloses one inference, or a part of its name.")
+    ] = None,
+    devices: DevicesOption = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of profiles.")] = Path(
+        "profiles"
+    ),
+) -> None:
+    """See the help above."""
+    from roomie.devices import load_devices  # noqa: PLC0415 - imports numpy
+    from roomie.importers import ImportSettings, import_profile  # noqa: PLC0415 - imports numpy
+    from roomie.profile_files import file_name, write_profiles  # noqa: PLC0415 - imports numpy
+
+    settings = ImportSettings(
+        model=model,
+        batch=batch,
+        memory_bytes=_size(memory, "--memory"),
+        weight_bytes=_size(weights, "--weights"),
+        inference_time_s=None if inference_time is None else _time(inference_time),
+        device=device,
+        annotation=annotation,
+    )
+    made = import_profile(file, settings, load_devices(devices))
+    _report_profile(made)
+    stdout().print(made.note, markup=False)
+    target = out / file_name(made).replace(".jsonl.gz", f"-{batch}.jsonl.gz")
+    write_profiles(target, [made])
+    stdout().print(f"wrote {target}", markup=False)
+
+
+def _size(text: str, option: str) -> int:
+    from pydantic import ByteSize, TypeAdapter, ValidationError  # noqa: PLC0415 - slow to import
+
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError as error:
+        raise ConfigError(
+            "not a size", key=option, value=text, remedy="for example 1.2GiB or 900MB"
+        ) from error
+
+
+def _time(text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(str(error), key="--inference-time", value=text) from error
+    if seconds <= 0:
+        raise ConfigError("must be above 0", key="--inference-time", value=text)
+    return seconds
+
+
+@app.command(
+    "devices",
+    help=with_examples(
+        "List the kinds of GPUs whose limits are known, MIG slices included.",
+        "videojam roomie devices",
+        "videojam roomie devices --devices mine.yaml",
+    ),
+)
+def list_devices(*, devices: DevicesOption = None, as_json: JsonOption = False) -> None:
+    """See the help above."""
+    from cli.roomie_view import print_devices  # noqa: PLC0415 - imports rich
+    from roomie.devices import load_devices  # noqa: PLC0415 - imports numpy
+
+    table = load_devices(devices)
+    if as_json:
+        plain = {
+            name: {**asdict(device), "limits": device.limits.model_dump()}
+            for name, device in table.devices.items()
+        }
+        stdout().print_json(json.dumps(plain))
+    else:
+        print_devices(table, stdout())

@@ -1,0 +1,207 @@
+"""Distance from the optimum, and how often ROOMIE beats other placers (thesis Fig 4.6).
+
+    python -m evaluation.benchmarks.placement --trials 1500 --plot docs/roomie-placement.png
+
+A trial draws 6 to 8 GPUs and two to three instances a GPU of the 19 models of thesis Table 4.2.
+All placers get the same requests; all must place everything. What counts is the mean throughput
+loss of all instances under ``--truth``: the event-driven co-execution (of pairs, summed as in
+Eq 4.12), or the predictor itself. ROOMIE never sees the truth, the optimum minimises it.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from evaluation.benchmarks.reference_pairs import reference_costs, reference_pairs
+from roomie.cluster import ClusterState, Gpu, Request
+from roomie.costs import PairCosts
+from roomie.devices import load_devices
+from roomie.interference import PRINTED
+from roomie.placers.base import Placer
+from roomie.placers.optimum import OptimumPlacer, OptimumSettings
+from roomie.placers.roomie import RoomiePlacer, RoomieSettings
+from roomie.placers.simple import InfaasPlacer, LeastLoadedPlacer, RandomPlacer
+from roomie.placers.usher import UsherPlacer
+from roomie.plans import predict
+from roomie.profile_files import load_profiles
+from roomie.profiles import Variant
+
+OPTIMUM = "optimum"
+ROOMIE = "roomie"
+EQUAL = 1e-9
+"""Losses that differ by less are a tie."""
+
+# All must be placed: no lambda.
+_ALL = RoomieSettings(limit=1.0)
+_GREEDY = RoomieSettings(limit=1.0, search=None)
+_ALGORITHM_3 = RoomieSettings(limit=1.0, search=None, criterion="gpu-mean")
+
+
+def main(
+    *,
+    trials: Annotated[int, typer.Option(min=0)] = 1500,
+    seed: Annotated[int, typer.Option(help="Of the first trial; each has one of its own.")] = 0,
+    batches: Annotated[str, typer.Option(help="Batch sizes that instances draw from.")] = "1,8",
+    device: Annotated[str, typer.Option(help="Kind of all GPUs.")] = "A100-SXM4-40GB",
+    truth: Annotated[
+        Literal["proportional", "equal", "first-come", "prediction"],
+        typer.Option(help="What interference is: a policy of the co-execution, or the predictor."),
+    ] = "proportional",
+    time_limit: Annotated[float, typer.Option(help="Seconds of an exact search.")] = 10.0,
+    gap: Annotated[float, typer.Option(help="Relative gap at which it stops.")] = 1e-3,
+    most_together: Annotated[int, typer.Option(help="Instances a GPU in the optimum.")] = 4,
+    cache: Annotated[Path, typer.Option(help="Folder of reference pairs.")] = Path("out/roomie"),
+    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+    add: Annotated[
+        list[Path] | None,
+        typer.Option(help="Trials of other seeds, from --json; --trials 0 sums up such files."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG to write.")] = None,
+) -> None:
+    """Compare placers over many drawn clusters."""
+    table = load_devices()
+    store = load_profiles(["synthetic"], table)
+    kind = table.device(device)
+    sizes = [int(size) for size in batches.split(",")]
+    variants = tuple(Variant(model, size) for model in store.models for size in sizes)
+    predicted = PairCosts(store)
+    printed = PairCosts(store, PRINTED)
+    true = predicted
+    if truth != "prediction":
+        pairs = reference_pairs(store, kind, variants, policy=truth, cache=cache)
+        true = reference_costs(store, kind, pairs)
+    exact = OptimumSettings(most_together=most_together, time_limit_s=time_limit, gap=gap)
+    contenders: dict[str, Callable[[int], Placer]] = {
+        OPTIMUM: lambda _: OptimumPlacer(true, exact),
+        ROOMIE: lambda _: RoomiePlacer(predicted, _ALL),
+        "roomie, greedy only": lambda _: RoomiePlacer(predicted, _GREEDY),
+        "Algorithms 2 and 3 as printed": lambda _: RoomiePlacer(printed, _ALGORITHM_3),
+        "usher": lambda _: UsherPlacer(predicted),
+        "infaas": lambda _: InfaasPlacer(predicted),
+        "least-loaded": lambda _: LeastLoadedPlacer(predicted),
+        "random": lambda own: RandomPlacer(predicted, own),
+    }
+    losses: dict[str, list[float]] = {name: [] for name in contenders}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    unproven = 0
+    for trial in track(range(seed, seed + trials), "trials", console=Console(stderr=True)):
+        rng = np.random.default_rng((trial, 46))
+        count = int(rng.integers(6, 9))
+        state = ClusterState([Gpu(id=f"gpu-{i}", node=f"{i}", device=kind) for i in range(count)])
+        drawn = rng.choice(len(variants), size=int(rng.integers(2 * count, 3 * count + 1)))
+        requests = [
+            Request(id=str(i), model=variants[v].model, batch=variants[v].batch)
+            for i, v in enumerate(drawn)
+        ]
+        for name, make in contenders.items():
+            start = time.perf_counter()
+            plan = make(trial).place(state, requests)
+            seconds[name].append(time.perf_counter() - start)
+            losses[name].append(predict(plan.state, true).mean_throughput_loss)
+            if plan.deferred:
+                raise RuntimeError(f"{name} deferred requests in trial {trial}")
+            unproven += name == OPTIMUM and "time limit" in plan.notes[0]
+    for file in add or ():
+        record = json.loads(file.read_text())
+        unproven += record["unproven"]
+        for name in contenders:
+            losses[name] += record["losses"][name]
+            seconds[name] += record["seconds"][name]
+    summary = _summarise(losses, seconds)
+    title = (
+        f"{len(losses[OPTIMUM])} trials, {device}, batch sizes {batches}, truth: {truth}; "
+        f"{unproven} optima not proven to {gap:g} in {time_limit:g} s"
+    )
+    _show(title, summary)
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        record = {
+            "title": title,
+            "summary": summary,
+            "unproven": unproven,
+            "losses": losses,
+            "seconds": seconds,
+        }
+        json_file.write_text(json.dumps(record, indent=1))
+    if plot is not None:
+        _draw(plot, losses)
+
+
+def _summarise(
+    losses: dict[str, list[float]], seconds: dict[str, list[float]]
+) -> dict[str, dict[str, float]]:
+    """Figures of each placer over all trials."""
+    best = np.array(losses[OPTIMUM])
+    own = np.array(losses[ROOMIE])
+    summary = {}
+    for name, values in losses.items():
+        found = np.array(values)
+        distance = (found - best) / best
+        summary[name] = {
+            "mean_loss": float(found.mean()),
+            "distance_points": float(100 * (found - best).mean()),
+            "distance_percent": float(100 * distance.mean()),
+            "distance_percent_95": float(100 * np.quantile(distance, 0.95)),
+            "distance_percent_max": float(100 * distance.max()),
+            "roomie_better_percent": float(100 * (own < found - EQUAL).mean()),
+            "ties_percent": float(100 * (np.abs(own - found) <= EQUAL).mean()),
+            "median_ms": 1e3 * statistics.median(seconds[name]),
+        }
+    return summary
+
+
+def _show(title: str, summary: dict[str, dict[str, float]]) -> None:
+    table = Table(title=title)
+    table.add_column("placer")
+    for column in (
+        "mean loss %", "from optimum, points", "from optimum, %", "95th", "worst",
+        "ROOMIE better in %", "ties %", "ms (median)",
+    ):  # fmt: skip
+        table.add_column(column, justify="right")
+    for name, row in summary.items():
+        table.add_row(
+            name,
+            f"{100 * row['mean_loss']:.2f}",
+            f"{row['distance_points']:.2f}",
+            f"{row['distance_percent']:.2f}",
+            f"{row['distance_percent_95']:.2f}",
+            f"{row['distance_percent_max']:.2f}",
+            "-" if name == ROOMIE else f"{row['roomie_better_percent']:.1f}",
+            "-" if name == ROOMIE else f"{row['ties_percent']:.1f}",
+            f"{row['median_ms']:.1f}",
+        )
+    Console(width=200).print(table)
+
+
+def _draw(file: Path, losses: dict[str, list[float]]) -> None:
+    """Distributions of the distance from the optimum."""
+    from roomie.plots import pyplot  # noqa: PLC0415 - needs an extra
+
+    plt: Any = pyplot()
+    best = np.array(losses[OPTIMUM])
+    figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
+    for name, values in losses.items():
+        if name != OPTIMUM:
+            distance = np.sort(100 * (np.array(values) - best) / best)
+            axes.plot(distance, np.linspace(0, 100, len(distance)), label=name)
+    axes.set_xscale("symlog", linthresh=0.1)
+    axes.set_xlabel("mean throughput loss above the optimum's, %")
+    axes.set_ylabel("trials, %")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(fontsize=7)
+    figure.savefig(file, dpi=110)
+
+
+if __name__ == "__main__":
+    typer.run(main)
