@@ -63,7 +63,7 @@ def literal_algorithm_2(
     losses = []
     for i, first in enumerate(models):
         total = sum(first.durations_s)
-        slowed = total
+        slowed: float = total
         for j, second in enumerate(models):
             if i == j:
                 continue
