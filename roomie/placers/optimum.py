@@ -15,6 +15,7 @@ from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dataflow.errors import MissingDependencyError
 from roomie.board import Board, Objective, loss_of
@@ -25,6 +26,7 @@ from roomie.placers.base import check_requests, fastest_variant
 from roomie.placers.roomie import RoomiePlacer, RoomieSettings
 from roomie.plans import Decision, Plan
 from roomie.profiles import Variant
+from roomie.tables import Floats
 
 _Types = dict[tuple[int, float | None], list[Request]]
 """Requests that are alike: variant, and latency objective."""
@@ -184,15 +186,18 @@ class OptimumPlacer:
         kinds = list(types)
         most = min(self.settings.most_together, sum(available))
         self._refuse_large(len(kinds), most, len(classes))
+        limits = np.array(available)
         for position, rows in enumerate(classes):
             for size in range(most + 1):
-                for picked in combinations_with_replacement(range(len(kinds)), size):
-                    counts = tuple(picked.count(kind) for kind in range(len(kinds)))
-                    if any(c > a for c, a in zip(counts, available, strict=True)):
-                        continue
-                    cost = self._cost(board, rows[0], [kinds[kind] for kind in picked])
-                    if cost is not None:
-                        yield _Column(gpu_class=position, counts=counts, cost=cost)
+                groups = list(combinations_with_replacement(range(len(kinds)), size))
+                picked = np.array(groups, dtype=np.intp).reshape(len(groups), size)
+                counts = np.stack([(picked == k).sum(axis=1) for k in range(len(kinds))], axis=1)
+                possible = (counts <= limits).all(axis=1)
+                picked, counts = picked[possible], counts[possible]
+                costs = self._group_costs(board, rows[0], kinds, picked)
+                for group, cost in zip(counts.tolist(), costs.tolist(), strict=True):
+                    if math.isfinite(cost):
+                        yield _Column(gpu_class=position, counts=tuple(group), cost=cost)
 
     def _refuse_large(self, kinds: int, most: int, classes: int) -> None:
         columns = classes * sum(math.comb(kinds + size - 1, size) for size in range(most + 1))
@@ -203,33 +208,53 @@ class OptimumPlacer:
                 "  remedy: lower most_together, or place with roomie"
             )
 
-    def _cost(
-        self, board: Board, row: int, new: Sequence[tuple[int, float | None]]
-    ) -> float | None:
-        """Sum of the drops on a GPU with some more instances; None where it may not be."""
+    def _group_costs(
+        self,
+        board: Board,
+        row: int,
+        kinds: Sequence[tuple[int, float | None]],
+        picked: NDArray[np.intp],
+    ) -> Floats:
+        """Sums of the drops on a GPU with groups of new instances; infinite where not allowed.
+
+        Args:
+            board: the cluster.
+            row: the GPU.
+            kinds: variants and latency objectives of new instances.
+            picked: indexes into ``kinds``, shape (groups, new instances).
+        """
         costs = board.device_costs(row)
         count = int(board.counts[row])
-        variants = [*(int(v) for v in board.types[row, :count]), *(index for index, _ in new)]
-        indexes = [index for index, _ in new]
-        if (
-            len(variants) > board.most[row]
-            or board.memory[row] + costs.memory_bytes[indexes].sum() > board.capacity[row]
-        ):
-            return None
-        pairs = costs.slowdown[np.ix_(variants, variants)]
-        slowdown = pairs.sum(axis=1) - pairs.diagonal()
-        if np.isnan(slowdown).any():
-            return None
-        limits = [
-            *board.most_slowdown[row, :count],
-            *(
+        indexes = np.array([index for index, _ in kinds], dtype=np.intp)
+        most = np.array(
+            [
                 math.inf if latency is None else latency / costs.alone_s[index] - 1
-                for index, latency in new
-            ),
-        ]
-        if (slowdown > np.array(limits)).any():
-            return None
-        return float(loss_of(slowdown, self.settings.objective).sum())
+                for index, latency in kinds
+            ]
+        )
+        groups = len(picked)
+        variants = np.concatenate(
+            [np.tile(board.types[row, :count], (groups, 1)), indexes[picked]], axis=1
+        )
+        limits = np.concatenate(
+            [np.tile(board.most_slowdown[row, :count], (groups, 1)), most[picked]], axis=1
+        )
+        size = variants.shape[1]
+        slowdown = np.zeros(variants.shape)
+        for one in range(size):
+            for other in range(size):
+                if one != other:
+                    slowdown[:, one] += costs.slowdown[variants[:, one], variants[:, other]]
+        known = np.isfinite(costs.alone_s[variants]).all(axis=1)
+        memory = board.memory[row] + costs.memory_bytes[indexes[picked]].sum(axis=1)
+        allowed = (
+            known
+            & (slowdown <= limits).all(axis=1)
+            & (memory <= board.capacity[row])
+            & (size <= board.most[row])
+        )
+        summed = loss_of(slowdown, self.settings.objective).sum(axis=1)
+        return np.where(allowed, summed, np.inf)
 
     def _solve(
         self,

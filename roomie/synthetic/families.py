@@ -33,6 +33,9 @@ TRANSPOSE_BANDWIDTH = 0.79
 POOL_BANDWIDTH = 0.67
 """[T] max pooling, with the indices that it writes."""
 
+ADAPTIVE_POOL_BANDWIDTH = 0.046
+"""[T] adaptive average pooling of small planes, a block or more for each."""
+
 NO_KERNEL = frozenset(
     {
         "view", "_unsafe_view", "t", "transpose", "permute", "split", "chunk", "unsqueeze",
@@ -297,10 +300,12 @@ def _average_pool(op: LayerOp, _device: Device) -> Iterator[_Launch]:
     moved = FLOAT * (math.prod(op.inputs[0]) + op.numel)
     if op.name.startswith("_adaptive"):
         grid, block, registers = op.output[0] * op.output[1] * 4, (32, 8), 38  # [T]
+        efficiency = ADAPTIVE_POOL_BANDWIDTH
     else:
         grid, block, registers = _ceil(op.numel, 256), (256, 1), 32  # [A]
+        efficiency = POOL_BANDWIDTH
     yield _kernel(op.name.strip("_"), grid, block, registers,
-                  work=Work(bytes=moved, memory_efficiency=POOL_BANDWIDTH))  # fmt: skip
+                  work=Work(bytes=moved, memory_efficiency=efficiency))  # fmt: skip
 
 
 def _reduce(op: LayerOp, _device: Device) -> Iterator[_Launch]:
