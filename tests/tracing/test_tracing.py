@@ -121,7 +121,7 @@ def test_spans_reach_a_collector_over_http() -> None:
     heard: list[tuple[str, bytes]] = []
 
     class Collector(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - the server's name for it
+        def do_POST(self) -> None:
             heard.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
             self.send_response(200)
             self.end_headers()
