@@ -9,10 +9,12 @@ be kept open. An item's ``traceparent`` names the span that it came from.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,8 @@ _log = logging.getLogger("videojam.tracing")
 _REMEDY = "pip install 'videojam[tracing]'"
 _EXPORTERS = ("otlp", "console", "none")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_CLOSE_SECONDS = 5.0
+"""How long ending waits for a collector: spans are worth less than a prompt end."""
 _MAX_SECONDS = 9_000_000_000.0
 """Latest time of a span: nanoseconds since the epoch have 64 bits."""
 
@@ -94,7 +98,10 @@ def tracing_from_environment(
 @functools.cache
 def process_tracing(service: str) -> Tracing | None:
     """`tracing_from_environment`, made once: all cameras of a process share one exporter."""
-    return tracing_from_environment(service)
+    tracing = tracing_from_environment(service)
+    if tracing is not None:
+        atexit.register(tracing.close)
+    return tracing
 
 
 def _exporter(name: str) -> SpanExporter:
@@ -117,7 +124,8 @@ def _provider(
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     named = environment.get("OTEL_SERVICE_NAME") or service
-    provider = TracerProvider(resource=Resource.create({"service.name": named}))
+    resource = Resource.create({"service.name": named})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # see `_bounded`
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
 
@@ -288,11 +296,11 @@ class Tracing:
 
     def flush(self, seconds: float) -> None:
         """Export what is waiting, for at most so long."""
-        self._provider.force_flush(int(seconds * 1000))
+        _bounded(self._provider.force_flush, seconds)
 
-    def close(self) -> None:
-        """Export what is waiting, and end."""
-        self._provider.shutdown()
+    def close(self, seconds: float = _CLOSE_SECONDS) -> None:
+        """Export what is waiting, for at most so long, and end."""
+        _bounded(self._provider.shutdown, seconds)
 
     def _start(
         self, name: str, kind: Any, parent: str | None, at: float, attributes: Mapping[str, Any]
@@ -307,6 +315,13 @@ class Tracing:
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier, self._in_context(span))
         return carrier.get("traceparent", parent)
+
+
+def _bounded(call: Callable[[], object], seconds: float) -> None:
+    # The SDK's own time limits do not hold while an exporter tries again (seen with 1.45).
+    thread = threading.Thread(target=call, name="traces", daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 def _fail(span: Any, reason: str, detail: str) -> None:

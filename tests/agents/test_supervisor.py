@@ -117,3 +117,19 @@ def test_workers_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
         "the worker ends too",
         DEADLINE,
     )
+
+
+def test_workers_get_a_metrics_port_each_and_the_format_of_logs(tmp_path: Path) -> None:
+    class Told(Supervisor):
+        def _launch(self, worker: Worker) -> None:
+            told.append(list(self._command(worker)))
+
+    told: list[list[str]] = []
+    supervisor = Told(tmp_path / "t.yaml", "x", tmp_path, log_format="json", metrics_port_base=9400)
+    supervisor.start({"f": 2, "g": 1})
+    assert [words[words.index("--metrics-port") + 1] for words in told] == ["9400", "9401", "9402"]
+    assert all(words[words.index("--log-format") + 1] == "json" for words in told)
+    assert [worker.metrics_port for worker in supervisor.workers] == [9400, 9401, 9402]
+    told.clear()
+    Told(tmp_path / "t.yaml", "x", tmp_path).start({"f": 1})
+    assert "--metrics-port" not in told[0]

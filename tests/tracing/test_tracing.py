@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
 from dataflow.errors import BrokerError, ConfigError, RecordError
 from dataflow.messages import FrameId, Part, Stage, WorkItem
-from dataflow.tracing import chosen_exporter, tracing_from_environment
+from dataflow.tracing import Tracing, chosen_exporter, tracing_from_environment
 from tests.tracing.spans import Spans, identity, parent
 
 OUTSIDE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -112,6 +115,46 @@ def test_spans_are_written_to_the_console_where_the_environment_says_so() -> Non
 def test_the_service_can_be_named() -> None:
     said = run(TRACED, OTEL_TRACES_EXPORTER="console", OTEL_SERVICE_NAME="yard")
     assert '"service.name": "yard"' in said
+
+
+def test_spans_reach_a_collector_over_http() -> None:
+    heard: list[tuple[str, bytes]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - its name
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        given = run(TRACED, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint).strip()
+        server.shutdown()
+    ((path, body),) = heard
+    assert path == "/v1/traces"
+    assert b"camera gate" in body
+    assert bytes.fromhex(given.split("-")[1]) in body
+
+
+def test_a_collector_that_is_stuck_does_not_keep_a_process_alive() -> None:
+    class Stuck(TracerProvider):
+        def force_flush(self, timeout_millis: int = 30000) -> bool:
+            del timeout_millis
+            return held.wait(60)
+
+        def shutdown(self) -> None:
+            held.wait(60)
+
+    held = threading.Event()
+    tracing = Tracing(Stuck(shutdown_on_exit=False))
+    tracing.flush(0.01)
+    tracing.close(0.01)
+    assert not held.is_set(), "both came back before what they wait for"
+    held.set()
 
 
 def test_an_absent_extra_is_a_warning_with_the_remedy() -> None:
