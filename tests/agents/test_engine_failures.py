@@ -70,7 +70,7 @@ def test_a_crashed_replicas_work_is_adopted_and_nothing_is_lost(
 
 
 def test_replicas_that_come_and_go_under_load_lose_nothing(transport: MemoryTransport) -> None:
-    plant = Plant(transport)
+    plant = Plant(transport, find={"queue": {"when_full": "block"}})
     with plant.engine("find", Scripted(seconds=0.002)) as stays:
         for _ in range(3):
             plant.send_frames(40)
