@@ -11,6 +11,7 @@ Eq 4.12), or the predictor itself. ROOMIE never sees the truth, the optimum mini
 from __future__ import annotations
 
 import json
+import math
 import re
 import statistics
 import time
@@ -145,11 +146,12 @@ def main(
 
 
 def _gap(note: str) -> float:
-    """Relative gap that the optimum's note states."""
-    found = re.search(r"relative gap ([0-9.e+-]+),", note)
+    """Relative gap that the optimum's note states; NaN where the solver had no bound in time."""
+    found = re.search(r"relative gap ([0-9.e+-]+|inf),", note)
     if found is None:
         raise RuntimeError(f"no gap in {note!r}")
-    return float(found.group(1))
+    gap = float(found.group(1))
+    return gap if math.isfinite(gap) else math.nan
 
 
 def _summarise(
@@ -167,7 +169,7 @@ def _summarise(
             "mean_loss": float(found.mean()),
             "distance_points": float(100 * (found - best).mean()),
             "distance_percent": float(100 * distance.mean()),
-            "bound_percent": float(100 * ((found - bound) / bound).mean()),
+            "bound_percent": float(100 * np.nanmean((found - bound) / bound)),
             "distance_percent_95": float(100 * np.quantile(distance, 0.95)),
             "distance_percent_max": float(100 * distance.max()),
             "roomie_better_percent": float(100 * (own < found - EQUAL).mean()),
