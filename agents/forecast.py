@@ -34,8 +34,7 @@ class WatchedForecast:
         """Of the forecaster."""
         return self._forecaster.forecaster.name
 
-    @property
-    def drift(self) -> Drift:
+    def current_drift(self) -> Drift:
         """How it did in the last windows."""
         return self._forecaster.drift
 

@@ -71,6 +71,7 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
     tracing = tracing_from_environment(f"videojam.{options.function}")
     incarnation = uuid.uuid4().hex[:12]
     replica = options.name
+    forecast = declared_forecast(config, options.function)
     engine = build_engine(
         config=config,
         name=options.function,
@@ -78,7 +79,8 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
         transport=transport,
         replica=replica,
         incarnation=incarnation,
-        forecast=declared_forecast(config, options.function),
+        forecast=forecast,
+        drift=None if forecast is None else forecast.current_drift,
         exchange=_exchange(config, options.function, transport, replica, incarnation),
         tracing=tracing,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.common import JsonOption, stderr, stdout, with_examples
-from dataflow.config.units import parse_duration
+from cli.roomie_recording import IMPORT_HELP, PROFILE_HELP, DevicesOption, import_, profile
 from dataflow.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from roomie.devices import DeviceTable
     from roomie.placers import Placer
     from roomie.plans import Plan
-    from roomie.profiles import Profile
 
 EXIT_DEFERRED = 2
 """Some requests found no GPU."""
@@ -46,9 +45,6 @@ ProfilesOption = Annotated[
 ]
 WorkloadOption = Annotated[
     Path, typer.Option("--workload", metavar="FILE", help="Which instances are wanted.")
-]
-DevicesOption = Annotated[
-    Path | None, typer.Option("--devices", metavar="FILE", help="A table of more kinds of GPUs.")
 ]
 StateOption = Annotated[
     Path | None, typer.Option("--state", metavar="FILE", help="What runs already; see --out.")
@@ -285,140 +281,6 @@ def interference(
 
 
 @app.command(
-    "profile",
-    help=with_examples(
-        "Record kernel profiles of a network on this machine's NVIDIA GPU.\n\n"
-        "Needs the extra `profile` (torch and torchvision).",
-        "videojam roomie profile resnet152",
-        "videojam roomie profile vgg19 --batch 1 --batch 8 --out profiles",
-        "videojam roomie profile yolov5s.torchscript",
-    ),
-)
-def profile(
-    *,
-    model: Annotated[str, typer.Argument(help="A network of torchvision, or a TorchScript file.")],
-    batch: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=1,
-            help="Batch size; may be given more than once. [dim]Default: 1, 2, 4, 8, 16, 32.[/]",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of profiles.")] = Path(
-        "profiles"
-    ),
-    device: Annotated[
-        str | None, typer.Option(help="The GPU's name in the table of devices.")
-    ] = None,
-    devices: DevicesOption = None,
-    rounds: Annotated[int, typer.Option(min=5, help="Inferences that are measured.")] = 50,
-) -> None:
-    """See the help above."""
-    from roomie.devices import load_devices  # noqa: PLC0415 - imports numpy
-    from roomie.profile_files import file_name, write_profiles  # noqa: PLC0415 - imports numpy
-    from roomie.profiler import TorchBackend, record_profile  # noqa: PLC0415 - imports numpy
-    from roomie.synthetic.models import BATCHES  # noqa: PLC0415 - with the others
-
-    table = load_devices(devices)
-    backend = TorchBackend()
-    recorded: list[Profile] = []
-    for size in batch or BATCHES:
-        with stderr().status(f"{model} at batch size {size}"):
-            recorded.append(
-                record_profile(model, size, backend, table, device=device, rounds=rounds)
-            )
-        _report_profile(recorded[-1])
-    file = out / file_name(recorded[0])
-    write_profiles(file, recorded)
-    stdout().print(f"wrote {file}", markup=False)
-
-
-def _report_profile(made: Profile) -> None:
-    stdout().print(
-        f"{made.variant} on {made.device.name}: {len(made.kernels)} kernels, "
-        f"{1e3 * made.inference_time_s:.3f} ms an inference, "
-        f"{made.memory_bytes / 2**30:.2f} GiB, profiled over measured time {made.overhead:.3f}",
-        markup=False,
-    )
-
-
-@app.command(
-    "import",
-    help=with_examples(
-        "Make a profile of a PyTorch profiler trace, an Nsight Systems SQLite export, or an Nsight "
-        "Compute CSV.",
-        "videojam roomie import trace.json.gz --model alexnet --batch 128 --memory 1.2GiB",
-        "videojam roomie import report.sqlite --model vgg19 --batch 8 --memory 1GiB \\",
-        "    --inference-time 6.6ms --annotation inference",
-    ),
-)
-def import_(
-    *,
-    file: Annotated[Path, typer.Argument(help="What the profiler wrote.")],
-    model: Annotated[str, typer.Option(help="Which network was profiled.")],
-    batch: Annotated[int, typer.Option(min=1, help="Its batch size.")],
-    memory: Annotated[str, typer.Option(help="Memory that an instance needs, such as 1.2GiB.")],
-    weights: Annotated[str, typer.Option(help="Of it, the network's weights.")] = "0",
-    inference_time: Annotated[
-        str | None,
-        typer.Option(help="Of one batch, measured without a profiler, such as 6.6ms."),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="The GPU's name in the table of devices.")
-    ] = None,
-    annotation: Annotated[
-        str | None, typer.Option(help="Range that encloses one inference, or a part of its name.")
-    ] = None,
-    devices: DevicesOption = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of profiles.")] = Path(
-        "profiles"
-    ),
-) -> None:
-    """See the help above."""
-    from roomie.devices import load_devices  # noqa: PLC0415 - imports numpy
-    from roomie.importers import ImportSettings, import_profile  # noqa: PLC0415 - imports numpy
-    from roomie.profile_files import file_name, write_profiles  # noqa: PLC0415 - imports numpy
-
-    settings = ImportSettings(
-        model=model,
-        batch=batch,
-        memory_bytes=_size(memory, "--memory"),
-        weight_bytes=_size(weights, "--weights"),
-        inference_time_s=None if inference_time is None else _time(inference_time),
-        device=device,
-        annotation=annotation,
-    )
-    made = import_profile(file, settings, load_devices(devices))
-    _report_profile(made)
-    stdout().print(made.note, markup=False)
-    target = out / file_name(made).replace(".jsonl.gz", f"-{batch}.jsonl.gz")
-    write_profiles(target, [made])
-    stdout().print(f"wrote {target}", markup=False)
-
-
-def _size(text: str, option: str) -> int:
-    from pydantic import ByteSize, TypeAdapter, ValidationError  # noqa: PLC0415 - slow to import
-
-    try:
-        return int(TypeAdapter(ByteSize).validate_python(text))
-    except ValidationError as error:
-        raise ConfigError(
-            "not a size", key=option, value=text, remedy="for example 1.2GiB or 900MB"
-        ) from error
-
-
-def _time(text: str) -> float:
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise ConfigError(str(error), key="--inference-time", value=text) from error
-    if seconds <= 0:
-        raise ConfigError("must be above 0", key="--inference-time", value=text)
-    return seconds
-
-
-@app.command(
     "devices",
     help=with_examples(
         "List the kinds of GPUs whose limits are known, MIG slices included.",
@@ -440,3 +302,8 @@ def list_devices(*, devices: DevicesOption = None, as_json: JsonOption = False) 
         stdout().print_json(json.dumps(plain))
     else:
         print_devices(table, stdout())
+
+
+# Last: these two say where profiles come from.
+app.command("profile", help=PROFILE_HELP)(profile)
+app.command("import", help=IMPORT_HELP)(import_)

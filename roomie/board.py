@@ -66,6 +66,10 @@ class Board:
         state: what to begin with; it is not changed.
         costs: predictions.
         objective: which drop is summed.
+
+    Attributes:
+        rows: GPU of each instance, by its id.
+        keeping_apart: how many instances require spreading.
     """
 
     def __init__(
@@ -81,6 +85,11 @@ class Board:
         self.types = np.full((rows, slots), _EMPTY, dtype=np.intp)
         self.most_slowdown: Floats = np.full((rows, slots), np.inf)
         self.residents: list[list[Instance]] = [list(on) for on in state.residents]
+        self.rows = {i.id: row for row, on in enumerate(state.residents) for i in on}
+        self.keeping_apart = sum(
+            i.request.spread == "require" for on in state.residents for i in on
+        )
+        self._changed: set[int] = set()
         self._ensured: list[set[int]] = [set() for _ in self._kinds]
         self._ensure({costs.index(i.variant) for on in self.residents for i in on})
         for row, on in enumerate(self.residents):
@@ -106,6 +115,8 @@ class Board:
             setattr(twin, name, getattr(self, name).copy())
         # Rows are replaced, never changed in place.
         twin.residents = list(self.residents)
+        twin.rows = dict(self.rows)
+        twin._changed = set(self._changed)
         twin._ensured = [set(known) for known in self._ensured]
         return twin
 
@@ -121,18 +132,17 @@ class Board:
 
     def to_state(self) -> ClusterState:
         """The state that the board shows."""
-        changed = {
-            row: on
-            for row, (on, before) in enumerate(
-                zip(self.residents, self.state.residents, strict=True)
-            )
-            if tuple(on) != before
-        }
+        changed = {row: self.residents[row] for row in self._changed}
         state = self.state.with_residents(changed)
         kept = self.copy()
-        kept.state = state
+        kept.rebase(state)
         state.keep((Board, id(self.costs), self.objective), kept)
         return state
+
+    def rebase(self, state: ClusterState) -> None:
+        """Take a state that shows what the board shows as what changes are counted from."""
+        self.state = state
+        self._changed = set()
 
     def _set_up_devices(self, state: ClusterState) -> None:
         names: dict[str, int] = {}
@@ -253,6 +263,9 @@ class Board:
         self.memory[row] += self._kinds[self.kind[row]].memory_bytes[variant]
         self.counts[row] += 1
         self.residents[row] = [*self.residents[row], instance]
+        self.rows[instance.id] = row
+        self.keeping_apart += instance.request.spread == "require"
+        self._changed.add(row)
 
     def take(self, row: int, slot: int) -> Instance:
         """Take an instance off a GPU; those behind it move up one slot."""
@@ -274,6 +287,9 @@ class Board:
         self.slowdown[row, : count - 1] = pairs.sum(axis=1) - pairs.diagonal()
         self.memory[row] -= self._kinds[self.kind[row]].memory_bytes[variant]
         self.residents[row] = self.residents[row][:slot] + self.residents[row][slot + 1 :]
+        del self.rows[instance.id]
+        self.keeping_apart -= instance.request.spread == "require"
+        self._changed.add(row)
         return instance
 
     def _widen(self) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from typing import Any
 
 from roomie.devices import Device, DeviceTable
 from roomie.errors import DeviceError, ProfileError
+from roomie.fields import Fields
 from roomie.profiles import ORIGINS, Kernel, Profile, ProfileStore, Variant, excess
 
 FORMAT = "videojam-profile"
@@ -59,7 +59,6 @@ _KERNEL = (
     "dynamic_shared",
     "stream",
 )
-_OPTIONAL = ("note", "stream")
 
 
 def load_profiles(folders: Sequence[Path | str], devices: DeviceTable) -> ProfileStore:
@@ -134,9 +133,9 @@ def _read_one(
     lines: Iterator[tuple[int, str]],
     devices: DeviceTable,
 ) -> Profile:
-    here = _Fields(file, line, header)
-    here.check_format()
-    here.known(_HEADER)
+    here = Fields(file, line, header)
+    _check_format(here)
+    here.known(_HEADER, optional=("note",))
     device = _device(here, devices)
     count = here.integer("kernels", least=1)
     kernels: list[Kernel] = []
@@ -147,7 +146,7 @@ def _read_one(
             record = _parse(file, number, text)
             if "format" in record:
                 raise _truncated(file, number, count, len(kernels))
-            kernel = seen[text] = _checked_kernel(_Fields(file, number, record), device)
+            kernel = seen[text] = _checked_kernel(Fields(file, number, record), device)
         kernels.append(kernel)
         if len(kernels) == count:
             break
@@ -170,6 +169,22 @@ def _read_one(
     )
 
 
+def _check_format(here: Fields) -> None:
+    if here.record.get("format") != FORMAT:
+        raise here.error(
+            "not a profile",
+            "format",
+            f'its first line must have "format": "{FORMAT}"; traces of profilers are read by '
+            "`videojam roomie import`",
+        )
+    if here.record.get("version") != VERSION:
+        raise here.error(
+            f"a version that this videojam does not read (it reads {VERSION})",
+            "version",
+            "upgrade videojam, or record the profile again",
+        )
+
+
 def _truncated(file: Path, line: int | None, count: int, found: int) -> ProfileError:
     return ProfileError(
         f"truncated: the header says {count} kernels, and {found} follow",
@@ -181,7 +196,7 @@ def _truncated(file: Path, line: int | None, count: int, found: int) -> ProfileE
     )
 
 
-def _device(here: _Fields, devices: DeviceTable) -> Device:
+def _device(here: Fields, devices: DeviceTable) -> Device:
     """The device of the table, or one made of the header where its limits per SM are known."""
     name = here.text("device")
     capability = here.text("compute_capability")
@@ -220,8 +235,8 @@ def _device(here: _Fields, devices: DeviceTable) -> Device:
     return known
 
 
-def _checked_kernel(here: _Fields, device: Device) -> Kernel:
-    here.known(_KERNEL)
+def _checked_kernel(here: Fields, device: Device) -> Kernel:
+    here.known(_KERNEL, optional=("stream",))
     kernel = Kernel(
         name=here.text("name"),
         duration_ns=here.integer("duration_ns", least=0),
@@ -284,85 +299,6 @@ def _parse(file: Path, number: int, line: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ProfileError("must be a JSON object", file=file, line=number)
     return record
-
-
-class _Fields:
-    """The fields of one line, each with a type and a range."""
-
-    def __init__(self, file: Path, line: int, record: Mapping[str, Any]) -> None:
-        self.file = file
-        self.line = line
-        self.record = record
-
-    def error(self, message: str, key: str, remedy: str | None = None) -> ProfileError:
-        value = self.record.get(key)
-        return ProfileError(
-            message,
-            file=self.file,
-            line=self.line,
-            key=key,
-            value=value if isinstance(value, str | int | float) else None,
-            remedy=remedy,
-        )
-
-    def check_format(self) -> None:
-        if self.record.get("format") != FORMAT:
-            raise self.error(
-                "not a profile",
-                "format",
-                f'its first line must have "format": "{FORMAT}"; traces of profilers are read by '
-                "`videojam roomie import`",
-            )
-        if self.record.get("version") != VERSION:
-            raise self.error(
-                f"a version that this videojam does not read (it reads {VERSION})",
-                "version",
-                "upgrade videojam, or record the profile again",
-            )
-
-    def known(self, names: tuple[str, ...]) -> None:
-        for name in self.record:
-            if name not in names:
-                raise self.error("unknown field", name, f"known fields: {', '.join(names)}")
-        for name in names:
-            if name not in self.record and name not in _OPTIONAL:
-                raise self.error("a required field is missing", name, f"add {name!r}")
-
-    def text(self, key: str, *, optional: bool = False) -> str:
-        value = self.record.get(key, "" if optional else None)
-        if not isinstance(value, str) or not (value or optional):
-            raise self.error("must be text", key)
-        return value
-
-    def choice(self, key: str, choices: tuple[Any, ...]) -> Any:
-        value = self.text(key)
-        if value not in choices:
-            raise self.error("not one of the choices", key, f"one of {', '.join(choices)}")
-        return value
-
-    def integer(self, key: str, *, least: int) -> int:
-        value = self.record[key]
-        if type(value) is not int or value < least:
-            raise self.error(f"must be a whole number of at least {least}", key)
-        return value
-
-    def positive(self, key: str) -> float:
-        value = self.record[key]
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error("must be a number", key)
-        if not math.isfinite(value) or value <= 0:
-            raise self.error("must be above 0", key)
-        return float(value)
-
-    def triple(self, key: str) -> tuple[int, int, int]:
-        value = self.record[key]
-        if not (
-            isinstance(value, list)
-            and len(value) == 3
-            and all(type(part) is int and part >= 1 for part in value)
-        ):
-            raise self.error("must be three whole numbers of at least 1", key)
-        return value[0], value[1], value[2]
 
 
 def write_profiles(file: Path, profiles: Iterable[Profile]) -> None:

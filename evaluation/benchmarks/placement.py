@@ -11,6 +11,8 @@ Eq 4.12), or the predictor itself. ROOMIE never sees the truth, the optimum mini
 from __future__ import annotations
 
 import json
+import math
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -94,6 +96,7 @@ def main(
     }
     losses: dict[str, list[float]] = {name: [] for name in contenders}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    bounds: list[float] = []
     unproven = 0
     for trial in track(range(seed, seed + trials), "trials", console=Console(stderr=True)):
         rng = np.random.default_rng((trial, 46))
@@ -111,14 +114,17 @@ def main(
             losses[name].append(predict(plan.state, true).mean_throughput_loss)
             if plan.deferred:
                 raise RuntimeError(f"{name} deferred requests in trial {trial}")
-            unproven += name == OPTIMUM and "time limit" in plan.notes[0]
+            if name == OPTIMUM:
+                unproven += "time limit" in plan.notes[0]
+                bounds.append(losses[name][-1] * (1 - _gap(plan.notes[0])))
     for file in add or ():
         record = json.loads(file.read_text())
         unproven += record["unproven"]
+        bounds += record["bounds"]
         for name in contenders:
             losses[name] += record["losses"][name]
             seconds[name] += record["seconds"][name]
-    summary = _summarise(losses, seconds)
+    summary = _summarise(losses, seconds, bounds)
     title = (
         f"{len(losses[OPTIMUM])} trials, {device}, batch sizes {batches}, truth: {truth}; "
         f"{unproven} optima not proven to {gap:g} in {time_limit:g} s"
@@ -130,6 +136,7 @@ def main(
             "title": title,
             "summary": summary,
             "unproven": unproven,
+            "bounds": bounds,
             "losses": losses,
             "seconds": seconds,
         }
@@ -138,10 +145,20 @@ def main(
         _draw(plot, losses)
 
 
+def _gap(note: str) -> float:
+    """Relative gap that the optimum's note states; NaN where the solver had no bound in time."""
+    found = re.search(r"relative gap ([0-9.e+-]+|inf),", note)
+    if found is None:
+        raise RuntimeError(f"no gap in {note!r}")
+    gap = float(found.group(1))
+    return gap if math.isfinite(gap) else math.nan
+
+
 def _summarise(
-    losses: dict[str, list[float]], seconds: dict[str, list[float]]
+    losses: dict[str, list[float]], seconds: dict[str, list[float]], bounds: list[float]
 ) -> dict[str, dict[str, float]]:
     """Figures of each placer over all trials."""
+    bound = np.array(bounds)
     best = np.array(losses[OPTIMUM])
     own = np.array(losses[ROOMIE])
     summary = {}
@@ -152,6 +169,7 @@ def _summarise(
             "mean_loss": float(found.mean()),
             "distance_points": float(100 * (found - best).mean()),
             "distance_percent": float(100 * distance.mean()),
+            "bound_percent": float(100 * np.nanmean((found - bound) / bound)),
             "distance_percent_95": float(100 * np.quantile(distance, 0.95)),
             "distance_percent_max": float(100 * distance.max()),
             "roomie_better_percent": float(100 * (own < found - EQUAL).mean()),
@@ -165,7 +183,7 @@ def _show(title: str, summary: dict[str, dict[str, float]]) -> None:
     table = Table(title=title)
     table.add_column("placer")
     for column in (
-        "mean loss %", "from optimum, points", "from optimum, %", "95th", "worst",
+        "mean loss %", "from optimum, points", "from optimum, %", "95th", "worst", "from bound, %",
         "ROOMIE better in %", "ties %", "ms (median)",
     ):  # fmt: skip
         table.add_column(column, justify="right")
@@ -177,6 +195,7 @@ def _show(title: str, summary: dict[str, dict[str, float]]) -> None:
             f"{row['distance_percent']:.2f}",
             f"{row['distance_percent_95']:.2f}",
             f"{row['distance_percent_max']:.2f}",
+            f"{row['bound_percent']:.2f}",
             "-" if name == ROOMIE else f"{row['roomie_better_percent']:.1f}",
             "-" if name == ROOMIE else f"{row['ties_percent']:.1f}",
             f"{row['median_ms']:.1f}",

@@ -157,8 +157,8 @@ class GreedyPlacer(ABC):
 
     def place(self, state: ClusterState, requests: Sequence[Request]) -> Plan:
         """See `Placer.place`."""
-        check_requests(state, requests)
         board = Board.of(state, self.costs, self.objective)
+        check_requests(board, requests)
         decisions = [self._decide(board, request) for request in requests]
         return Plan(placer=self.name, decisions=tuple(decisions), state=board.to_state())
 
@@ -176,7 +176,7 @@ class GreedyPlacer(ABC):
         )
 
 
-def check_requests(state: ClusterState, requests: Sequence[Request]) -> None:
+def check_requests(board: Board, requests: Sequence[Request]) -> None:
     """Refuse requests whose ids are taken.
 
     Raises:
@@ -184,7 +184,7 @@ def check_requests(state: ClusterState, requests: Sequence[Request]) -> None:
     """
     seen: set[str] = set()
     for request in requests:
-        if request.id in seen or request.id in state.instances:
+        if request.id in seen or request.id in board.rows:
             raise ClusterError(
                 "an instance of this id is there already",
                 key="id",
@@ -242,6 +242,8 @@ def _spread_rows(
     board: Board, rows: NDArray[np.bool_], request: Request
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Of the GPUs that can take a request, those whose node keeps its group apart."""
+    if request.spread == "none" and not board.keeping_apart:
+        return rows, ()
     beside = board.nodes_with(lambda instance: apart(request, instance.request))
     if request.spread == "prefer":
         same = board.nodes_with(lambda i: i.request.spread_group == request.spread_group)

@@ -88,10 +88,10 @@ class OptimumPlacer:
             PlacementError: there is no placement, none was found in time, or the case is too large.
             MissingDependencyError: HiGHS is not installed.
         """
-        check_requests(state, requests)
         if not requests:
             return Plan(placer=self.name, decisions=(), state=state)
         board = Board.of(state, self.costs, self.settings.objective)
+        check_requests(board, requests)
         types: _Types = {}
         variants = self._variants(board, state, requests)
         for request in requests:

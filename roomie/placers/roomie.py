@@ -83,8 +83,8 @@ class RoomiePlacer(GreedyPlacer):
 
     def place(self, state: ClusterState, requests: Sequence[Request]) -> Plan:
         """See `Placer.place`."""
-        check_requests(state, requests)
         board = Board.of(state, self.costs, self.objective)
+        check_requests(board, requests)
         removals: list[Removal] = []
         moves: list[Move] = []
         decisions: dict[str, Decision] = {}

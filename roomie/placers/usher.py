@@ -88,8 +88,8 @@ class UsherPlacer(GreedyPlacer):
 
     def place(self, state: ClusterState, requests: Sequence[Request]) -> Plan:
         """See `Placer.place`."""
-        check_requests(state, requests)
         board = Board.of(state, self.costs, self.objective)
+        check_requests(board, requests)
         variants = {r.id: fastest_variant(self.costs, board, r) for r in requests}
         wanted = {r.id: r for r in requests}
         groups = [

@@ -66,8 +66,8 @@ def test_each_window_is_compared_with_what_came() -> None:
     for _ in range(31):
         forecast(histories(5.0, 99.0))
         now += 1.0
-    assert forecast.drift.compared == 3
-    assert forecast.drift.error == 0
+    assert forecast.current_drift().compared == 3
+    assert forecast.current_drift().error == 0
 
 
 def test_a_gap_longer_than_a_window_is_not_compared() -> None:
@@ -77,4 +77,4 @@ def test_a_gap_longer_than_a_window_is_not_compared() -> None:
     for pause in (0.0, 25.0, 10.0):
         now += pause
         forecast(histories(5.0))
-    assert forecast.drift.compared == 1
+    assert forecast.current_drift().compared == 1
