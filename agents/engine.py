@@ -34,7 +34,7 @@ from dataflow.errors import BrokerError, RecordError, RecordTooLargeError, Video
 from dataflow.functions.base import Detection, Function, Item
 from dataflow.messages import Stage, WorkItem
 from dataflow.tracing import Tracing
-from dataflow.transport import Received, TopicPartition, Transport
+from dataflow.transport import DeliveryCallback, Received, TopicPartition, Transport
 
 _log = logging.getLogger("videojam.worker")
 
@@ -284,7 +284,7 @@ class Engine:
 
     def _finisher(
         self, progress: PartitionProgress, record: Received, *, last_resort: bool = True
-    ) -> Callable[[BrokerError | None], None]:
+    ) -> DeliveryCallback:
         """What to do when an outcome of ``record`` has been delivered, or cannot be.
 
         Args:

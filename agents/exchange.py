@@ -151,12 +151,6 @@ class DirectExchange:
         self._producer: Producer = transport.producer(client_id=f"{replica}.exchange")
         self._reader: Reader | None = None
         self._retry_at = -float("inf")
-        self._sent = self._bytes = 0
-
-    @property
-    def sent(self) -> tuple[int, int]:
-        """Messages published so far, and their bytes."""
-        return self._sent, self._bytes
 
     def poll(self, timeout: float) -> list[Message]:
         """See `Exchange`."""
@@ -207,9 +201,6 @@ class DirectExchange:
             self._producer.send(record)
         except (BrokerError, BufferFullError) as error:
             _log.warning("cannot tell the other replicas: %s", error)
-            return
-        self._sent += 1
-        self._bytes += len(value or b"")
 
     def _open(self) -> Reader | None:
         if self._reader is None and self._monotonic() >= self._retry_at:

@@ -97,7 +97,7 @@ class Hand:
 
     def put_back(self, entry: Entry) -> list[Entry]:
         """An open item waits again, unless its partition has left in the meantime."""
-        self._open[entry.progress] -= 1
+        self._close(entry.progress)
         partition = entry.record.topic_partition
         if partition not in self.progress or self.progress.of(partition) is not entry.progress:
             return []
@@ -133,7 +133,11 @@ class Hand:
     def finish(self, progress: PartitionProgress, offset: int) -> None:
         """An open item has ended: its outcome is published."""
         progress.finish(offset)
-        self._open[progress] -= 1
+        self._close(progress)
+
+    def _close(self, progress: PartitionProgress) -> None:
+        if progress in self._open:  # else its partition has left in the meantime
+            self._open[progress] -= 1
 
     def _count(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

@@ -222,9 +222,7 @@ class Outbox:
             headers=[*record.headers, *extra.items()],
         )
 
-    def send_all(
-        self, records: Sequence[Record], on_done: Callable[[BrokerError | None], None]
-    ) -> None:
+    def send_all(self, records: Sequence[Record], on_done: DeliveryCallback) -> None:
         """Send the records of one outcome.
 
         Args:
@@ -260,7 +258,7 @@ class Outbox:
         self,
         record: Received,
         error: RecordError,
-        on_done: Callable[[BrokerError | None], None],
+        on_done: DeliveryCallback,
     ) -> None:
         """Send a dead letter, shortened if the whole of it is more than the topic takes."""
         try:
@@ -276,11 +274,9 @@ class Outbox:
 class _Countdown:
     """Calls ``on_done`` when the last of ``count`` deliveries has been reported."""
 
-    def __init__(
-        self, count: int, on_done: Callable[[BrokerError | None], None], lock: threading.Lock
-    ) -> None:
+    def __init__(self, count: int, on_done: DeliveryCallback, lock: threading.Lock) -> None:
         self._left = count
-        self._on_done: Callable[[BrokerError | None], None] | None = on_done
+        self._on_done: DeliveryCallback | None = on_done
         self._fault: BrokerError | None = None
         self._lock = lock
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agents.balancing import Balancer, NoBalancing, VideoJam
+from agents.balancing import Balancer, VideoJam
 from agents.state import Balance, ForecasterState, LinkState
 
 
@@ -57,14 +57,14 @@ def describe_balance(
         drift: figures of how the forecaster does, as `forecasting.Drift` has them.
         row_at: seconds, for the row of this moment; None for none.
     """
-    member = balancer.member if isinstance(balancer, VideoJam | NoBalancing) else None
+    member = balancer.member
     common = balancer.policy if isinstance(balancer, VideoJam) else None
     watched = None if drift is None else drift()
     return Balance(
         policy=policy,
-        row=None if member is None or row_at is None else member.row(row_at),
+        row=None if row_at is None else member.row(row_at),
         forecast=None if common is None else common.load_of(replica),
-        arrivals=None if member is None else member.monitor.arrivals(member.settings.slots),
+        arrivals=member.monitor.arrivals(member.settings.slots),
         coming=balancer.coming if isinstance(balancer, VideoJam) else None,
         quotas={} if common is None else {t.receiver: t.items for t in common.sent_by(replica)},
         offloaded=dict(tally.offloaded),

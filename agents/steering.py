@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agents.balancing import (
+    Action,
     Actions,
     Admission,
     Balancer,
@@ -23,7 +24,6 @@ from agents.balancing import (
     PublishState,
     Relayed,
     Row,
-    SendSignal,
     SharedQueue,
     Signal,
     VideoJam,
@@ -112,10 +112,11 @@ class Steering:
         self._clock = clock
         self._monotonic = monotonic
         self._started_at = clock()
+        self._began = monotonic()
         self._stopping = threading.Event()
         self.pulls = isinstance(balancer, SharedQueue)
         """Whether a queue that has run dry should not wait for the next tick."""
-        self._spread = random.Random(replica)  # noqa: S311 - which of a peer's partitions
+        self._spread = random.Random(replica)  # noqa: S311 - no secret: which of a peer's partitions
         self._admission = Admission()
         # With the policy `oldest` importance decides about what waits, not about what may enter.
         by_importance = config.overload.policy == "priority"
@@ -134,12 +135,19 @@ class Steering:
         self._thins = config.overload.policy in ("rate", "priority") and bool(self._entrances)
         self.tally = Tally()
 
+    def _now(self) -> float:
+        """The balancer's time: the clock at the start, carried on by one that never jumps.
+
+        A clock that is set back would stop the rows until it has caught up.
+        """
+        return self._started_at + self._monotonic() - self._began
+
     # -- life -----------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Tick until `stop` is called. Runs in a thread of its own."""
         with self._hand.changed:
-            outgoing = self.claim(self._balancer.start(self._clock()))
+            outgoing = self.claim(self._balancer.start(self._now()))
         self.send(outgoing)
         while not self._stopping.is_set():
             began = self._monotonic()
@@ -157,7 +165,7 @@ class Steering:
 
     def tick(self, messages: Sequence[Message]) -> Outgoing:
         """Take in what was heard, and look at the queue."""
-        now = self._clock()
+        now = self._now()
         with self._hand.changed:
             actions: list[Actions] = [self._hear(now, message) for message in messages]
             actions.append(self._balancer.tick(now, self._hand.snapshot()))
@@ -174,27 +182,27 @@ class Steering:
         first, functions = self._entrances.get(pipeline, ("", ()))
         if step != first:
             return True
-        admitted = self._admission.admits(self._clock(), camera, functions)
+        admitted = self._admission.admits(self._now(), camera, functions)
         self.tally.shed += not admitted
         return admitted
 
     def arrived(self, entries: Sequence[Entry]) -> Outgoing:
         """Items came from upstream, and are in the queue."""
-        return self.claim(self._balancer.arrived(self._clock(), [e.waiting for e in entries]))
+        return self.claim(self._balancer.arrived(self._now(), [e.waiting for e in entries]))
 
     def offloaded(self, sender: str, items: int, table: Sequence[Relayed]) -> Outgoing:
         """Items came from a peer, and are in the queue."""
         self.tally.received[sender] += items
-        return self.claim(self._balancer.offloaded(self._clock(), sender, items, table))
+        return self.claim(self._balancer.offloaded(self._now(), sender, items, table))
 
     def processed(self, items: int, seconds: float) -> Outgoing:
         """The function has done a batch."""
-        return self.claim(self._balancer.processed(self._clock(), items, seconds))
+        return self.claim(self._balancer.processed(self._now(), items, seconds))
 
     def assigned(self) -> Outgoing:
         """The partitions that are owned have changed."""
         owned = [tp.partition for tp in self._hand.progress.partitions]
-        return self.claim(self._balancer.assigned(self._clock(), owned))
+        return self.claim(self._balancer.assigned(self._now(), owned))
 
     def balance(self, *, with_row: bool = False) -> Balance:
         """What it shows of itself, with the row as it is now if need be."""
@@ -204,24 +212,24 @@ class Steering:
             policy=self._config.functions[self._function].balancing_policy,
             replica=self._replica,
             overloaded_since=self._overload.since,
-            alive_seconds=self._clock() - self._started_at,
+            alive_seconds=self._monotonic() - self._began,
             drift=self._drift,
-            row_at=self._clock() if with_row else None,
+            row_at=self._now() if with_row else None,
         )
 
-    def claim(self, actions: Iterable[object]) -> Outgoing:
+    def claim(self, actions: Iterable[Action]) -> Outgoing:
         """Take out of the hand what is to leave."""
         outgoing = Outgoing()
         for action in actions:
             if isinstance(action, Offload):
                 if not action.partitions:  # it has none yet, or none any more
-                    self._balancer.failed(self._clock(), action.peer, len(action.keys), 0)
+                    self._balancer.failed(self._now(), action.peer, len(action.keys), 0)
                 elif entries := self._hand.claim(action.keys):
                     outgoing.offloads.append((action, entries))
             elif isinstance(action, PublishState):
                 outgoing.rows[:] = [action.row]  # a newer one says all that an older one said
-            elif isinstance(action, SendSignal):
-                outgoing.signals.append(action.signal)  # type: ignore[arg-type] # made by us
+            else:
+                outgoing.signals.append(action.signal)
         return outgoing
 
     def _hear(self, now: float, message: Message) -> Actions:
@@ -338,9 +346,9 @@ class Steering:
         self, peer: str, entry: Entry, began: float, leaving: Leaving | None
     ) -> DeliveryCallback:
         def done(fault: BrokerError | None) -> None:
-            now, size = self._clock(), entry.waiting.size
+            now, size = self._now(), entry.waiting.size
             if leaving is not None:
-                leaving.ended(now, fault)
+                leaving.ended(self._clock(), fault)
             with self._hand.changed:
                 if fault is None:
                     self._hand.finish(entry.progress, entry.record.offset)

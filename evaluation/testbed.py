@@ -273,9 +273,6 @@ class Testbed:
         """
         deadline = time.monotonic() + _READY_SECONDS
         while True:
-            owned: dict[str, int] = {}
-            for row in self.rows().values():
-                owned[row.function] = owned.get(row.function, 0) + len(row.partitions)
             rows = self.rows()
             if set(rows) >= set(self.replicas) and all(r.partitions for r in rows.values()):
                 return
@@ -284,6 +281,7 @@ class Testbed:
                     log = (self._folder / f"{name}.log").read_text(errors="replace")
                     raise RuntimeError(f"{name} ended with {process.returncode}: {log[-500:]}")
             if time.monotonic() > deadline:
+                owned = {name: row.partitions for name, row in rows.items()}
                 raise RuntimeError(f"not ready in time: {owned}")
             time.sleep(0.5)
 

@@ -3,6 +3,7 @@
 Nothing here does I/O or reads a clock. See docs/balancing.md for how a shell drives a balancer.
 """
 
+from agents.balancing.actions import Action, Actions, Offload, PublishState, SendSignal
 from agents.balancing.balancer import Balancer
 from agents.balancing.baselines import NoBalancing, RoundRobin, ShortestQueue, WeightedRoundRobin
 from agents.balancing.dispatcher import Dispatcher, Peer
@@ -26,18 +27,7 @@ from agents.balancing.signals import (
     priority,
 )
 from agents.balancing.table import StateTable, View
-from agents.balancing.values import (
-    Action,
-    Actions,
-    Forecast,
-    Offload,
-    PublishState,
-    Queue,
-    Relayed,
-    Row,
-    SendSignal,
-    Waiting,
-)
+from agents.balancing.values import Forecast, Queue, Relayed, Row, Waiting
 from agents.balancing.videojam import VideoJam, last_window
 
 __all__ = [

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from agents.balancing.actions import Actions
+from agents.balancing.member import Member
 from agents.balancing.signals import Signal
-from agents.balancing.values import Actions, Queue, Relayed, Row, Waiting
+from agents.balancing.values import Queue, Relayed, Row, Waiting
 
 
 class Balancer(Protocol):
@@ -18,6 +20,11 @@ class Balancer(Protocol):
 
     All times are seconds of one clock, whose zero slots are counted from: the epoch.
     """
+
+    @property
+    def member(self) -> Member:
+        """What it has measured of itself and heard of the others."""
+        ...
 
     def start(self, now: float) -> Actions:
         """The replica is ready: announce it."""

@@ -5,75 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from agents.balancing.actions import Actions, Offload
 from agents.balancing.dispatcher import Peer
-from agents.balancing.member import Member
+from agents.balancing.member import MemberBalancer
 from agents.balancing.settings import BalancingSettings
 from agents.balancing.signals import InformationRequest, Signal
-from agents.balancing.values import (
-    Actions,
-    Offload,
-    Queue,
-    Relayed,
-    Row,
-    SendSignal,
-    Waiting,
-)
+from agents.balancing.values import Queue, Relayed, Row, Waiting
 
 Oracle = Callable[[], Mapping[str, Peer]]
 """Every queue of the group as it is right now: only a simulation has one."""
 
 
-class NoBalancing:
-    """Each source stays at its replica. Also what the others below have in common.
-
-    Args:
-        replica: its name.
-        incarnation: which life of it.
-        now: seconds.
-        settings: see there.
-    """
-
-    def __init__(
-        self, *, replica: str, incarnation: str, now: float, settings: BalancingSettings
-    ) -> None:
-        self._me = replica
-        self._settings = settings
-        self._member = Member(replica=replica, incarnation=incarnation, now=now, settings=settings)
-
-    @property
-    def member(self) -> Member:
-        """Monitor and state table."""
-        return self._member
-
-    def start(self, now: float) -> Actions:
-        """Announce the replica, and ask the others for their rows."""
-        request = InformationRequest(
-            sender=self._me,
-            incarnation=self._member.incarnation,
-            at=now,
-            table=self._member.relay(now),
-        )
-        return (*self._member.publish(now), SendSignal(signal=request))
-
-    def assigned(self, now: float, partitions: Sequence[int]) -> Actions:
-        """Tell the others."""
-        self._member.partitions = tuple(sorted(partitions))
-        return self._member.publish(now)
-
-    def arrived(self, now: float, items: Sequence[Waiting]) -> Actions:
-        """Count them."""
-        self._member.arrived(now, items)
-        return ()
+class NoBalancing(MemberBalancer):
+    """Each source stays at its replica. Also what the others below have in common."""
 
     def offloaded(self, now: float, sender: str, items: int, table: Sequence[Relayed]) -> Actions:
         """Accept."""
         self._member.offloaded(sender, items)
         self._member.heard_relayed(now, table)
-        return ()
-
-    def processed(self, now: float, items: int, seconds: float) -> Actions:
-        """Measure mu."""
-        self._member.monitor.processed(now, items, seconds)
         return ()
 
     def heard(self, now: float, row: Row) -> Actions:

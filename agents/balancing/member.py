@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from agents.balancing.actions import Actions, PublishState, SendSignal
 from agents.balancing.monitor import Monitor
 from agents.balancing.settings import BalancingSettings
+from agents.balancing.signals import InformationRequest
 from agents.balancing.table import StateTable, View
 from agents.balancing.transit import Transit
-from agents.balancing.values import (
-    MAX_CAMERAS,
-    Actions,
-    PublishState,
-    Queue,
-    Relayed,
-    Row,
-    Waiting,
-)
+from agents.balancing.values import MAX_CAMERAS, Queue, Relayed, Row, Waiting
 
 _SMALL_GROUP = 10
 """Neighbours up to which news is told as often as `BalancingSettings.news_gap` allows."""
@@ -166,3 +160,51 @@ class Member:
         off = abs(len(self.queue.waiting) + self.queue.in_flight - believed)
         mu = self.mu(now)
         return off >= self.settings.news_items and off > self.settings.news_seconds * mu
+
+
+class MemberBalancer:
+    """What all balancers do alike with what they are told.
+
+    Args:
+        replica: its name.
+        incarnation: which life of it.
+        now: seconds.
+        settings: see there.
+    """
+
+    def __init__(
+        self, *, replica: str, incarnation: str, now: float, settings: BalancingSettings
+    ) -> None:
+        self._me = replica
+        self._settings = settings
+        self._member = Member(replica=replica, incarnation=incarnation, now=now, settings=settings)
+
+    @property
+    def member(self) -> Member:
+        """Monitor and state table."""
+        return self._member
+
+    def start(self, now: float) -> Actions:
+        """Announce the replica, and ask the others for their rows."""
+        request = InformationRequest(
+            sender=self._me,
+            incarnation=self._member.incarnation,
+            at=now,
+            table=self._member.relay(now),
+        )
+        return (*self._member.publish(now), SendSignal(signal=request))
+
+    def assigned(self, now: float, partitions: Sequence[int]) -> Actions:
+        """Tell the others where to offload to."""
+        self._member.partitions = tuple(sorted(partitions))
+        return self._member.publish(now)
+
+    def arrived(self, now: float, items: Sequence[Waiting]) -> Actions:
+        """Count them."""
+        self._member.arrived(now, items)
+        return ()
+
+    def processed(self, now: float, items: int, seconds: float) -> Actions:
+        """Measure mu."""
+        self._member.monitor.processed(now, items, seconds)
+        return ()

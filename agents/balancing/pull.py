@@ -11,17 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
+from agents.balancing.actions import Action, Actions, Offload, SendSignal
 from agents.balancing.baselines import NoBalancing
 from agents.balancing.settings import BalancingSettings
 from agents.balancing.signals import Signal, WorkRequest
-from agents.balancing.values import (
-    Action,
-    Actions,
-    Offload,
-    Queue,
-    Relayed,
-    SendSignal,
-)
+from agents.balancing.values import Queue, Relayed
 
 
 class SharedQueue(NoBalancing):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -113,53 +113,3 @@ class Queue:
 
     waiting: Sequence[Waiting] = ()
     in_flight: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offload:
-    """Send items to a peer.
-
-    Attributes:
-        peer: the replica that is to process them.
-        partitions: those that it owned when last heard of; any of them reaches it.
-        keys: which items, in the order in which they should leave.
-        table: rows to attach to the first item; empty except for the first after a new policy.
-    """
-
-    peer: str
-    partitions: tuple[int, ...]
-    keys: tuple[Hashable, ...]
-    table: tuple[Relayed, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishState:
-    """Publish this replica's row to all neighbours."""
-
-    row: Row
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shed:
-    """Drop items, with a reason to account for them under."""
-
-    keys: tuple[Hashable, ...]
-    reason: str
-
-
-class _Encodable(Protocol):
-    @property
-    def to(self) -> str | None: ...
-
-    def encode(self) -> bytes: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendSignal:
-    """Publish a signal; see `agents.balancing.signals`."""
-
-    signal: _Encodable
-
-
-Action: TypeAlias = Offload | PublishState | SendSignal | Shed
-Actions: TypeAlias = tuple[Action, ...]

@@ -11,27 +11,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agents.balancing.actions import Action, Actions, Offload, SendSignal
 from agents.balancing.dispatcher import Dispatcher, Peer
 from agents.balancing.links import Links
-from agents.balancing.member import Member
+from agents.balancing.member import MemberBalancer
 from agents.balancing.overload import Demand
 from agents.balancing.policy import Policy, compute_policy
 from agents.balancing.settings import BalancingSettings
 from agents.balancing.signals import CongestionRisk, InformationRequest, Signal, StateUpdate
 from agents.balancing.table import View
-from agents.balancing.values import (
-    Action,
-    Actions,
-    Floats,
-    Forecast,
-    Histories,
-    Offload,
-    Queue,
-    Relayed,
-    Row,
-    SendSignal,
-    Waiting,
-)
+from agents.balancing.values import Floats, Forecast, Histories, Queue, Relayed, Row
 
 _SMALL_GROUP = 100
 """Replicas up to which a policy costs next to nothing, some 0.2 ms."""
@@ -39,7 +28,7 @@ _SMALLEST_ERROR = 2.0
 """Items by which a prediction may always be off: a relative error of one or two items is none."""
 
 
-class VideoJam:
+class VideoJam(MemberBalancer):
     """One replica's balancer.
 
     Args:
@@ -59,10 +48,8 @@ class VideoJam:
         forecast: Forecast,
         settings: BalancingSettings,
     ) -> None:
-        self._me = replica
-        self._settings = settings
+        super().__init__(replica=replica, incarnation=incarnation, now=now, settings=settings)
         self._forecast = forecast
-        self._member = Member(replica=replica, incarnation=incarnation, now=now, settings=settings)
         self._links = Links()
         self._dispatcher = Dispatcher(settings, self._links)
         self._policy: Policy | None = None
@@ -105,41 +92,11 @@ class VideoJam:
         )
 
     @property
-    def member(self) -> Member:
-        """Monitor and state table."""
-        return self._member
-
-    @property
     def links(self) -> Links:
         """Estimates of the links to the peers."""
         return self._links
 
     # -- events ---------------------------------------------------------------------------------
-
-    def start(self, now: float) -> Actions:
-        """Announce the replica and ask everybody for their state."""
-        request = InformationRequest(
-            sender=self._me,
-            incarnation=self._member.incarnation,
-            at=now,
-            table=self._member.relay(now),
-        )
-        return (*self._member.publish(now), SendSignal(signal=request))
-
-    def assigned(self, now: float, partitions: Sequence[int]) -> Actions:
-        """Tell the others where to offload to."""
-        self._member.partitions = tuple(sorted(partitions))
-        return self._member.publish(now)
-
-    def arrived(self, now: float, items: Sequence[Waiting]) -> Actions:
-        """Count them."""
-        self._member.arrived(now, items)
-        return ()
-
-    def processed(self, now: float, items: int, seconds: float) -> Actions:
-        """Measure mu."""
-        self._member.monitor.processed(now, items, seconds)
-        return ()
 
     def heard(self, now: float, row: Row) -> Actions:
         """Take the row; the next tick sees to what follows."""

@@ -176,6 +176,12 @@ def _download(version: str, cache: Path, report: ReportProgress) -> list[Path]:
         report(Progress(message="jars complete", done=len(jars), total=len(artifacts)))
     except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
+            raise fault(
+                f"cannot obtain {coordinate}: the server's certificate is signed by nobody trusted",
+                "where a proxy of your network signs certificates, name the PEM file of its "
+                "authority in REQUESTS_CA_BUNDLE and try again",
+            ) from error
         raise fault(
             f"cannot obtain {coordinate}: {reason[:300]}",
             "connect to the internet for the first start and try again (it goes on where it "

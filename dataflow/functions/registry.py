@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import cast
 
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from dataflow.config.model import FunctionConfig
 from dataflow.errors import ConfigError, MissingDependencyError, VideojamError
 from dataflow.functions.base import Function, FunctionParams
+from dataflow.plugins import installed, remedy_for
 
 GROUP = "videojam.functions"
 """Entry-point group of function plugins."""
@@ -26,16 +27,7 @@ def available() -> dict[str, EntryPoint]:
     Raises:
         ConfigError: two installed distributions register different plugins under one name.
     """
-    found: dict[str, EntryPoint] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        other = found.setdefault(point.name, point)
-        if other.value != point.value:
-            raise ConfigError(
-                f"two installed packages register a function {point.name!r}: "
-                f"{other.value} and {point.value}",
-                remedy="uninstall one of them",
-            )
-    return found
+    return installed(GROUP, "a function")
 
 
 def load_function(name: str, *, key: str | None = None) -> type[Function]:
@@ -51,12 +43,10 @@ def load_function(name: str, *, key: str | None = None) -> type[Function]:
     """
     known = available()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(
             f"no function plugin is called {name!r}",
             key=key,
-            remedy=f"{hint}installed plugins: {', '.join(known) or 'none'}",
+            remedy=remedy_for(name, known, "plugins"),
         )
     point = known[name]
     try:

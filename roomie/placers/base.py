@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dataflow.errors import ConfigError, MissingDependencyError, VideojamError
+from dataflow.plugins import installed, remedy_for
 from roomie.board import Board, Objective, Trial
 from roomie.cluster import ClusterState, Instance, Request
 from roomie.costs import PairCosts
@@ -60,16 +60,7 @@ def available() -> dict[str, EntryPoint]:
     Raises:
         ConfigError: two installed distributions register different placers under one name.
     """
-    found: dict[str, EntryPoint] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        other = found.setdefault(point.name, point)
-        if other.value != point.value:
-            raise ConfigError(
-                f"two installed packages register a placer {point.name!r}: "
-                f"{other.value} and {point.value}",
-                remedy="uninstall one of them",
-            )
-    return found
+    return installed(GROUP, "a placer")
 
 
 def build_placer(name: str, costs: PairCosts, *, seed: int = 0) -> Placer:
@@ -86,13 +77,11 @@ def build_placer(name: str, costs: PairCosts, *, seed: int = 0) -> Placer:
     """
     known = available()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(
             "no such placer",
             key="placer",
             value=name,
-            remedy=f"{hint}installed placers: {', '.join(known) or 'none'}",
+            remedy=remedy_for(name, known, "placers"),
         )
     try:
         factory = cast(PlacerFactory, known[name].load())

@@ -113,6 +113,18 @@ def test_without_network_and_cache_the_remedy_is_said(network: Network, tmp_path
     assert cached(VERSION, tmp_path) is None
 
 
+def test_a_certificate_that_nobody_trusts_is_not_taken_for_a_missing_network(
+    network: Network, tmp_path: Path
+) -> None:
+    def intercepted() -> bytes:
+        raise requests.exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
+
+    network.broken = dict.fromkeys(network.files, intercepted)
+    with pytest.raises(EmbeddedBrokerError, match="REQUESTS_CA_BUNDLE") as caught:
+        obtain(VERSION, tmp_path)
+    assert "connect to the internet" not in str(caught.value)
+
+
 def test_an_interrupted_download_goes_on_where_it_stopped(network: Network, tmp_path: Path) -> None:
     network.broken = {"log4j-api-2.9.jar": offline}
     with pytest.raises(EmbeddedBrokerError):

@@ -70,7 +70,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         assert group == "videojam.functions"
         return [EntryPoint(name, value, group) for name, value in points.items()]
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr("dataflow.plugins.entry_points", entry_points)
     return points
 
 
@@ -171,7 +171,7 @@ def test_stateful_must_say_what_the_plugin_is(plugin: str, stateful: bool, remed
 
 def test_two_packages_with_one_plugin_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [EntryPoint("twice", f"{name}:F", registry.GROUP) for name in ("a", "b")]
-    monkeypatch.setattr(registry, "entry_points", lambda *, group: points)  # noqa: ARG005 - the name is the keyword
+    monkeypatch.setattr("dataflow.plugins.entry_points", lambda *, group: points)  # noqa: ARG005 - the name is the keyword
     with pytest.raises(ConfigError, match="a:F and b:F"):
         available()
 

@@ -66,14 +66,14 @@ def test_a_placer_that_cannot_be_imported_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     point = EntryPoint("broken", "no_such_module_anywhere:build", "videojam.placers")
-    monkeypatch.setattr("roomie.placers.base.entry_points", lambda **_: [point])
+    monkeypatch.setattr("dataflow.plugins.entry_points", lambda **_: [point])
     with pytest.raises(MissingDependencyError, match="cannot be imported"):
         build_placer("broken", FLAT)
 
 
 def test_two_packages_with_one_placer_name_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [EntryPoint("mine", f"{m}:build", "videojam.placers") for m in ("x", "y")]
-    monkeypatch.setattr("roomie.placers.base.entry_points", lambda **_: points)
+    monkeypatch.setattr("dataflow.plugins.entry_points", lambda **_: points)
     with pytest.raises(ConfigError, match="two installed packages"):
         available()
 
