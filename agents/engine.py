@@ -19,20 +19,17 @@ from agents.balancing import Balancer, make_order
 from agents.caller import Caller, StalledError
 from agents.cameras import CameraStates
 from agents.exchange import Exchange
-from agents.hand import Entry, Hand
-from agents.histogram import Histogram
+from agents.hand import Hand
 from agents.intake import Intake
-from agents.meter import Meter
 from agents.outbox import Outbox
+from agents.processing import Processing, too_large
 from agents.progress import PartitionProgress
-from agents.routing import route
 from agents.state import Balance, ReplicaState
 from agents.status import Glance, ReplicaStatus
 from agents.steering import Steering
 from dataflow.config import Config, TopicNames
 from dataflow.errors import BrokerError, RecordError, RecordTooLargeError, VideojamError
-from dataflow.functions.base import Detection, Function, Item
-from dataflow.messages import Stage, WorkItem
+from dataflow.functions.base import Function
 from dataflow.tracing import Tracing
 from dataflow.transport import DeliveryCallback, Received, TopicPartition, Transport
 
@@ -101,13 +98,9 @@ class Engine:
         self._hand = Hand(self._settings.queue, make_order(self._settings.balancing.order))
         self._changed = self._hand.changed
         self._progress = self._hand.progress
-        self._meter = Meter()
-        self._responses = Histogram()
-        self._batches, self._busy_seconds = 0, 0.0
-        self._processed = self._dead = 0
+        self._dead = 0
         self._paused: set[TopicPartition] = set()
         self._full_since: float | None = None
-        self._tracing = tracing
         self._stopping = threading.Event()
         self._fault: BaseException | None = None
         self._caller = Caller(
@@ -138,6 +131,22 @@ class Engine:
             describe=lambda balance: describe(self.status(), balance),
             finisher=lambda entry: self._finisher(entry.progress, entry.record),
             drift=drift,
+            tracing=tracing,
+            clock=clock,
+            monotonic=monotonic,
+        )
+        self._processing = Processing(
+            config=config,
+            function=name,
+            replica=replica,
+            hand=self._hand,
+            caller=self._caller,
+            outbox=self._outbox,
+            cameras=self._cameras,
+            steering=self._steering,
+            finisher=lambda entry: self._finisher(entry.progress, entry.record, last_resort=False),
+            bury=lambda entry, error: self._bury(entry.progress, entry.record, error),
+            stopping=self._stopping,
             tracing=tracing,
             clock=clock,
             monotonic=monotonic,
@@ -180,19 +189,19 @@ class Engine:
 
     def status(self) -> ReplicaStatus:
         """The replica right now."""
-        now = self._monotonic()
+        now, meter = self._monotonic(), self._processing.meter
         with self._changed:
             return ReplicaStatus(
                 partitions=tuple(tp.partition for tp in self._progress.partitions),
                 queued=len(self._hand),
                 queued_bytes=self._hand.bytes,
-                processed=self._processed,
+                processed=self._processing.processed,
                 dropped=self._steering.tally.dropped.total(),
                 dead=self._dead,
-                rate=self._meter.rate(now),
-                busy=self._meter.busy(now),
-                service_seconds=self._meter.service_seconds(now),
-                response_seconds=self._meter.response_seconds(now),
+                rate=meter.rate(now),
+                busy=meter.busy(now),
+                service_seconds=meter.service_seconds(now),
+                response_seconds=meter.response_seconds(now),
             )
 
     def glance(self) -> Glance:
@@ -202,9 +211,9 @@ class Engine:
                 status=self.status(),
                 balance=self._steering.balance(with_row=True),
                 balancing_seconds=self._steering.tally.busy_seconds,
-                batches=self._batches,
-                busy_seconds=self._busy_seconds,
-                responses=self._responses.snapshot(),
+                batches=self._processing.batches,
+                busy_seconds=self._processing.busy_seconds,
+                responses=self._processing.responses.snapshot(),
             )
 
     def _shut_down(self, processing: threading.Thread, balancing: threading.Thread) -> None:
@@ -295,7 +304,7 @@ class Engine:
 
         def done(fault: BrokerError | None) -> None:
             if isinstance(fault, RecordTooLargeError) and not last_resort:
-                self._bury(progress, record, _too_large(fault))
+                self._bury(progress, record, too_large(fault))
             elif fault is not None:
                 self._fail(DeliveryFailedError(str(fault)))
             else:
@@ -388,108 +397,9 @@ class Engine:
 
     def _process_forever(self) -> None:
         try:
-            while True:
-                batch = self._take_batch()
-                if not batch:
-                    return
-                self._process(batch)
-                self._outbox.poll()
+            self._processing.run()
         except BaseException as fault:  # noqa: BLE001 - carried to run(), which raises it
             self._fail(fault)
-
-    def _take_batch(self) -> list[Entry]:
-        """1..B entries, counted as open; none once stopping."""
-        limit = self._settings.batch
-        with self._changed:
-            while not self._stopping.is_set():
-                if not len(self._hand):
-                    self._changed.wait()
-                    continue
-                deadline = self._monotonic() + limit.wait
-                while 0 < len(self._hand) < limit.max and not self._stopping.is_set():
-                    left = deadline - self._monotonic()
-                    if left <= 0:
-                        break
-                    self._changed.wait(left)
-                if self._stopping.is_set():
-                    break
-                batch = self._hand.take(limit.max)
-                if batch:  # the queue may have been emptied while the batch waited for more
-                    return batch
-        return []
-
-    def _process(self, batch: list[Entry]) -> None:
-        items = [
-            Item(
-                camera=entry.item.frame.camera,
-                sequence=entry.item.frame.sequence,
-                captured_at=entry.item.captured_at,
-                data=entry.item.data,
-                detections=entry.item.detections,
-            )
-            for entry in batch
-        ]
-        started, began = self._clock(), self._monotonic()
-        outcomes = self._caller.call(items)
-        finished, ended = self._clock(), self._monotonic()
-        for entry, item, outcome in zip(batch, items, outcomes, strict=True):
-            stage = Stage(
-                function=self._name,
-                replica=self._replica,
-                received=entry.received,
-                started=started,
-                finished=finished,
-            )
-            passed = entry.item.passed(stage)
-            if self._tracing is not None:
-                passed = self._tracing.stage(
-                    entry.item, passed, stage, batch=len(batch), outcome=outcome
-                )
-            try:
-                if isinstance(outcome, RecordError):
-                    raise outcome
-                self._publish(entry, passed, item, outcome)
-            except RecordError as error:
-                self._bury(entry.progress, entry.record, error)
-            except RecordTooLargeError as error:
-                self._bury(entry.progress, entry.record, _too_large(error))
-        responses = [finished - item.captured_at for item in items]
-        with self._changed:
-            self._hand.in_function = 0
-            self._processed += len(batch)
-            self._batches += 1
-            self._busy_seconds += ended - began
-            self._responses.add(responses)
-            # Cutting and publishing count: a peer that gets an item will spend that time too.
-            outgoing = self._steering.processed(len(batch), self._monotonic() - began)
-            ran_dry = not len(self._hand)
-            self._meter.add(
-                ended,
-                items=len(batch),
-                busy=ended - began,
-                response=sum(responses),
-            )
-        self._steering.send(outgoing)
-        if ran_dry and self._steering.pulls:
-            self._steering.send(self._steering.tick(()))
-        homes = {e.item.frame.camera: e.record.partition for e in batch}
-        with self._caller.exclusive():
-            self._cameras.used(homes, ended)
-
-    def _publish(
-        self, entry: Entry, passed: WorkItem, item: Item, found: tuple[Detection, ...]
-    ) -> None:
-        pipeline = self._config.pipelines[passed.pipeline]
-        routed = route(pipeline, passed, found, lambda: item.image)
-        records = [self._outbox.work(onward) for onward in routed.onward]
-        records += [self._outbox.result(end) for end in routed.ends]
-        self._outbox.send_all(
-            records, self._finisher(entry.progress, entry.record, last_resort=False)
-        )
-
-
-def _too_large(error: RecordTooLargeError) -> RecordError:
-    return RecordError("too-large", str(error))
 
 
 def _numbers(partitions: Collection[TopicPartition]) -> str:

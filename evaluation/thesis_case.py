@@ -11,15 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.testbed import (
-    VEHICLES,
-    ReplicaPlan,
-    Testbed,
-    bursty_times,
-    declaration,
-    names_for_partitions,
-    picture,
-)
+from evaluation.load import VEHICLES, bursty_times, names_for_partitions, picture
+from evaluation.testbed import ReplicaPlan, Testbed, declaration
 
 YOLO_SECONDS, OCR_SECONDS = 0.045, 0.022
 """Service times of the fastest replica."""

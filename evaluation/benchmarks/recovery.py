@@ -24,14 +24,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.testbed import (
-    End,
-    Testbed,
-    bursty_times,
-    names_for_partitions,
-    picture,
-    temporary_broker,
-)
+from evaluation.load import bursty_times, names_for_partitions, picture
+from evaluation.testbed import End, Testbed, temporary_broker
 from evaluation.thesis_case import FPS, YOLO_SPEEDS, declare, plans
 
 _DRAIN_SECONDS = 20.0
