@@ -24,6 +24,7 @@ from confluent_kafka.admin import (
 from dataflow.config.topics import TopicSpec
 from dataflow.errors import BrokerError
 from dataflow.transport.base import TopicState
+from dataflow.transport.kafka_errors import describe_error
 
 _SECONDS = 15.0
 """Deadline of one administrative request."""
@@ -239,19 +240,3 @@ def _has_moved(answer: Future[Any]) -> bool:
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
     )
-
-
-def describe_error(error: KafkaError, servers: str) -> BrokerError:
-    """A connection that failed, with what to do about it."""
-    if error.code() in (
-        KafkaError._TRANSPORT,
-        KafkaError._TIMED_OUT,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._RESOLVE,
-    ):
-        return BrokerError(
-            f"no Kafka broker answers at {servers}\n"
-            "  remedy: start one with `videojam broker start`, or name yours with "
-            "--bootstrap-servers or cluster.bootstrap_servers"
-        )
-    return BrokerError(f"the cluster at {servers} refused: {error.str()}")

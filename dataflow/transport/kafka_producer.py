@@ -1,0 +1,88 @@
+"""Records into Apache Kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import Producer as ConfluentProducer
+
+from dataflow.errors import BufferFullError
+from dataflow.transport.base import DeliveryCallback, Record
+from dataflow.transport.kafka_errors import METADATA_SECONDS, broker_error, describe_error
+
+_ANY_PARTITION = -1
+"""RD_KAFKA_PARTITION_UA: the partitioner chooses."""
+_PARTITIONS_FRESH_SECONDS = 60.0
+"""How long a topic's partition count is believed."""
+
+
+class KafkaProducer:
+    """See `dataflow.transport.base.Producer`."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._producer = ConfluentProducer(dict(settings))
+        self._servers = settings["bootstrap.servers"]
+        self._partitions: dict[str, tuple[float, int]] = {}
+
+    def send(self, record: Record, on_delivery: DeliveryCallback | None = None) -> None:
+        """Queue a record."""
+        headers = record.headers
+        try:
+            self._producer.produce(
+                record.topic,
+                record.value,
+                record.key,
+                _ANY_PARTITION if record.partition is None else record.partition,
+                headers=headers if isinstance(headers, list) else list(headers),
+                on_delivery=None if on_delivery is None else _adapt(on_delivery),
+            )
+        except BufferError as error:
+            raise BufferFullError("the producer's local buffer is full") from error
+        except KafkaException as error:
+            raise broker_error(error.args[0], f"sending to {record.topic}") from error
+
+    def poll(self, timeout: float = 0.0) -> int:
+        """Run delivery callbacks that are due."""
+        return int(self._producer.poll(timeout))
+
+    def flush(self, timeout: float) -> int:
+        """Wait for all deliveries."""
+        return int(self._producer.flush(timeout))
+
+    def partitions_for(self, topic: str) -> int:
+        """Number of partitions."""
+        known = self._partitions.get(topic)
+        now = time.monotonic()
+        if known is not None and now - known[0] < _PARTITIONS_FRESH_SECONDS:
+            return known[1]
+        try:
+            metadata = self._producer.list_topics(topic, METADATA_SECONDS).topics[topic]
+        except KafkaException as error:
+            if known is not None:
+                return known[1]  # the cluster is away; what was true a minute ago still is
+            raise describe_error(error.args[0], self._servers) from error
+        if metadata.error is not None:
+            raise broker_error(metadata.error, f"topic {topic}")
+        self._partitions[topic] = (now, len(metadata.partitions))
+        return len(metadata.partitions)
+
+    def close(self, timeout: float = 10.0) -> int:
+        """Flush and release."""
+        left = self.flush(timeout)
+        if left:
+            self._producer.purge()
+            self._producer.poll(0.1)
+        return left
+
+
+def _adapt(on_delivery: DeliveryCallback) -> Callable[[KafkaError | None, Message], None]:
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            on_delivery(None)
+        else:
+            on_delivery(broker_error(error, f"delivery to {message.topic()}"))
+
+    return delivered
