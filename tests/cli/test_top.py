@@ -56,7 +56,10 @@ def groups() -> tuple[GroupView, ...]:
 
 
 def drawn(fault: str | None = None) -> str:
-    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+    # Whatever terminal the tests run in: a "dumb" one has 80 columns, whatever it is told.
+    console = Console(
+        file=io.StringIO(), width=200, force_terminal=True, color_system=None, _environ={}
+    )
     console.print(as_tables(groups(), fault))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
