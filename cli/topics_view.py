@@ -69,7 +69,11 @@ def print_plan(plan: Plan, config: Config, console: Console, *, allow_shrink: bo
 
 
 def print_change(change: Change, outcome: Outcome, console: Console) -> None:
-    """Print a step that was made."""
+    """Print a step that was made; what a new topic looks like stands in the plan."""
+    if isinstance(change, Create):
+        made = "created" if outcome == "done" else "was created already"
+        console.print(f"{change.topic}: {made}", markup=False)
+        return
     done = "done" if outcome == "done" else "was made already"
     console.print(f"{change.topic}: {_difference(change)}: {done}", markup=False)
 
