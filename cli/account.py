@@ -67,7 +67,7 @@ account.__doc__ = with_examples(
 
 def read_account(config: Config, transport: Transport) -> Ledger:
     """The ledger of everything that is on the topics now, with a spinner meanwhile."""
-    from dataflow.accounting import Auditor  # noqa: PLC0415 - not needed for --help
+    from dataflow.accounting import Auditor
 
     auditor = Auditor(config, transport)
     try:
@@ -102,7 +102,7 @@ def account_as_json(ledger: Ledger) -> dict[str, Any]:
 
 def print_account(ledger: Ledger, console: Console) -> None:
     """A table with a line for each camera and pipeline, and the sums."""
-    from rich.table import Table  # noqa: PLC0415 - not needed for --help
+    from rich.table import Table
 
     entries = list(ledger.accounts())
     table = Table(title="What became of every frame", show_footer=len(entries) > 1)

@@ -78,7 +78,7 @@ _PIPE_COLUMNS = 500
 
 
 def _console(*, stderr: bool) -> Console:
-    from rich.console import Console  # noqa: PLC0415 - see TYPE_CHECKING above
+    from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PIPE_COLUMNS
@@ -130,7 +130,7 @@ def effective_config(file: Path, bootstrap_servers: str | None) -> Config:
     Raises:
         ConfigError: the file is missing or wrong.
     """
-    from dataflow.config import load_config  # noqa: PLC0415 - see TYPE_CHECKING above
+    from dataflow.config import load_config
 
     config = load_config(file)
     if bootstrap_servers is None:
@@ -146,7 +146,7 @@ def open_transport(config: Config, bootstrap_servers: str | None = None) -> Kafk
         config: topics.yaml.
         bootstrap_servers: overrides the one in ``config``.
     """
-    from dataflow.transport.kafka import KafkaTransport  # noqa: PLC0415 - see TYPE_CHECKING above
+    from dataflow.transport.kafka import KafkaTransport
 
     return KafkaTransport.from_config(config, bootstrap_servers=bootstrap_servers)
 
@@ -216,7 +216,7 @@ def _report_crash(error: Exception, *, debug: bool) -> None:
 
 def _write_crash(trace: str) -> Path | None:
     """Write a traceback to the user's log folder; None where that is not possible."""
-    import platformdirs  # noqa: PLC0415 - needed after a crash only
+    import platformdirs
 
     try:
         folder = platformdirs.user_log_path("videojam", ensure_exists=True)

@@ -83,10 +83,10 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for annotated pictures.")] = Path("out/demo"),
 ) -> None:
     """Watch plates being read."""
-    from agents.observer import Observer  # noqa: PLC0415 - slow imports are kept from --help
-    from agents.supervisor import Supervisor  # noqa: PLC0415
-    from cli.up_view import LiveTable  # noqa: PLC0415
-    from dataflow.viewing import ResultWatch  # noqa: PLC0415
+    from agents.observer import Observer
+    from agents.supervisor import Supervisor
+    from cli.up_view import LiveTable
+    from dataflow.viewing import ResultWatch
 
     for file in video or ():
         if not file.is_file():
@@ -153,7 +153,7 @@ def _declaration(folder: Path, model: Path | None, kind: Kind | None) -> Path:
 
 
 def _players(config: Config, videos: list[Path], kind: Kind, fps: float | None) -> list[Player]:
-    from evaluation.playing import STREETS, StreetPlayer, VideoPlayer  # noqa: PLC0415
+    from evaluation.playing import STREETS, StreetPlayer, VideoPlayer
 
     if not videos:
         with stderr().status("building four streets"):
@@ -170,7 +170,7 @@ def _camera_name(file: Path) -> str:
 
 def _remove_topics(config: Config) -> None:
     """Leave an outside cluster as it was."""
-    from dataflow.config import declared_topics  # noqa: PLC0415 - slow imports, kept from --help
+    from dataflow.config import declared_topics
 
     with open_transport(config) as transport, contextlib.suppress(VideojamError):
         transport.admin().delete([spec.name for spec in declared_topics(config)])
@@ -242,7 +242,7 @@ class _Stage:
 
     def drain(self, config: Config, transport: Transport) -> Ledger:
         """Until every frame has ended, the deadline has come, or a second Ctrl-C."""
-        from dataflow.accounting import Auditor  # noqa: PLC0415 - slow imports, kept from --help
+        from dataflow.accounting import Auditor
 
         auditor = Auditor(config, transport)
         deadline = time.monotonic() + _DRAIN_SECONDS

@@ -47,8 +47,8 @@ class DemoRun:
 
 def take(run: DemoRun, joined: JoinedFrame) -> None:
     """Count a frame, compare it with its truth, and draw it if it is worth a picture."""
-    from evaluation.playing import StreetPlayer  # noqa: PLC0415 - slow imports, kept from --help
-    from evaluation.scoring import Score, score_frame  # noqa: PLC0415
+    from evaluation.playing import StreetPlayer
+    from evaluation.scoring import Score, score_frame
 
     camera = joined.frame.camera
     run.vehicles += len(joined.vehicles)
@@ -66,8 +66,8 @@ def take(run: DemoRun, joined: JoinedFrame) -> None:
 
 def conclude(run: DemoRun, ledger: Ledger, seconds: float) -> None:
     """Print what was found, how fast, what was lost, and where the pictures lie."""
-    import numpy as np  # noqa: PLC0415 - slow imports, kept from --help
-    from rich.table import Table  # noqa: PLC0415
+    import numpy as np
+    from rich.table import Table
 
     console = stdout()
     console.print()
@@ -92,11 +92,11 @@ def conclude(run: DemoRun, ledger: Ledger, seconds: float) -> None:
 
 
 def _print_scores(run: DemoRun) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow imports, kept from --help
+    from rich.table import Table
 
-    from evaluation.playing import LEARNING_FRAMES  # noqa: PLC0415
-    from evaluation.scenes import LEGIBLE_PLATE_PX  # noqa: PLC0415
-    from evaluation.scoring import LEAST_WIDTH_PX, total  # noqa: PLC0415
+    from evaluation.playing import LEARNING_FRAMES
+    from evaluation.scenes import LEGIBLE_PLATE_PX
+    from evaluation.scoring import LEAST_WIDTH_PX, total
 
     table = Table(title="Found, against the truth of the rendered streets")
     table.add_column("camera")
@@ -141,9 +141,9 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _draw(run: DemoRun, joined: JoinedFrame) -> None:
-    import cv2  # noqa: PLC0415 - slow imports, kept from --help
+    import cv2
 
-    from dataflow.viewing import annotate  # noqa: PLC0415
+    from dataflow.viewing import annotate
 
     plated = bool(joined.plates)
     if len(run.pictures) >= _PICTURES and not plated:
@@ -162,10 +162,10 @@ def _draw(run: DemoRun, joined: JoinedFrame) -> None:
 
 def _contact_sheet(run: DemoRun) -> Path | None:
     """Pictures spread over the run and the cameras, those with plates first."""
-    import cv2  # noqa: PLC0415 - slow imports, kept from --help
-    import numpy as np  # noqa: PLC0415
+    import cv2
+    import numpy as np
 
-    from dataflow.viewing import contact_sheet  # noqa: PLC0415
+    from dataflow.viewing import contact_sheet
 
     by_camera: dict[str, list[tuple[bool, Path]]] = {}
     for plated, file in run.pictures:

@@ -127,9 +127,9 @@ def read_all(files: list[Path] | None, fps: float) -> list[Trace]:
     Raises:
         TraceError: a file cannot be read.
     """
-    from dataclasses import replace  # noqa: PLC0415 - slow imports, kept from --help
+    from dataclasses import replace
 
-    from forecasting.traces import read_traces  # noqa: PLC0415
+    from forecasting.traces import read_traces
 
     found = [(file, trace) for file in files or [] for trace in read_traces(file, fps=fps)]
     if len(files or []) < 2:
@@ -139,7 +139,7 @@ def read_all(files: list[Path] | None, fps: float) -> list[Trace]:
 
 def kept_names(traces: list[Trace], test: str | None) -> tuple[str, ...]:
     """The sequences that are never trained on."""
-    from forecasting.traces import every_third  # noqa: PLC0415 - slow imports, kept from --help
+    from forecasting.traces import every_third
 
     if test is None:
         return every_third(traces)
@@ -188,15 +188,15 @@ def train(
 ) -> None:
     """Train a forecaster."""
     with forecasting_errors():
-        from forecasting.windows import Window  # noqa: PLC0415 - slow imports, kept from --help
+        from forecasting.windows import Window
 
         window = Window(slot_seconds=slot_seconds, slots=slots, history=history)
         rates = parse_numbers(fps, "--fps")
         traces = read_all(trace, trace_fps)
         _limit_threads(threads)
-        from forecasting.training.data import Recipe  # noqa: PLC0415
-        from forecasting.training.fit import FitSettings  # noqa: PLC0415
-        from forecasting.training.run import TrainSettings  # noqa: PLC0415
+        from forecasting.training.data import Recipe
+        from forecasting.training.fit import FitSettings
+        from forecasting.training.run import TrainSettings
 
         usual = 1e-3 if kind is Kind.DENSE else 3e-3
         settings = TrainSettings(
@@ -215,7 +215,7 @@ def train(
 
 def _limit_threads(threads: int) -> None:
     try:
-        import torch  # noqa: PLC0415 - heavy and optional
+        import torch
     except ImportError as error:
         raise MissingExtraError(
             f"torch, which trains the networks, cannot be imported: {error}",
@@ -225,9 +225,9 @@ def _limit_threads(threads: int) -> None:
 
 
 def _train(traces: list[Trace], out: Path, settings: TrainSettings, *, quiet: bool) -> Trained:
-    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    from forecasting.training.run import train as run  # noqa: PLC0415
+    from forecasting.training.run import train as run
 
     columns = (
         TextColumn("{task.description}"),
@@ -251,7 +251,7 @@ def _train(traces: list[Trace], out: Path, settings: TrainSettings, *, quiet: bo
 
 
 def _print_trained(trained: Trained) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow imports, kept from --help
+    from rich.table import Table
 
     console = stdout()
     card = trained.card
@@ -329,10 +329,10 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Compare forecasters."""
-    from cli import forecaster_view as view  # noqa: PLC0415 - slow imports, kept from --help
+    from cli import forecaster_view as view
 
     with forecasting_errors():
-        from forecasting.windows import Window  # noqa: PLC0415
+        from forecasting.windows import Window
 
         window = Window(slot_seconds=slot_seconds, slots=slots, history=history)
         rates = parse_numbers(fps, "--fps")
@@ -381,7 +381,7 @@ def record(
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long.")] = None,
 ) -> None:
     """Record load."""
-    from cli.forecaster_record import LoadWatch  # noqa: PLC0415 - slow imports, kept from --help
+    from cli.forecaster_record import LoadWatch
 
     settings = effective_config(config, bootstrap_servers)
     with forecasting_errors(), open_transport(settings) as transport:

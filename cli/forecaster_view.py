@@ -157,7 +157,7 @@ def check_plot(file: Path) -> None:
             remedy=f"--plot {file.with_suffix('.png').name}",
         )
     try:
-        import matplotlib as mpl  # noqa: PLC0415 - optional
+        import matplotlib as mpl
     except ImportError as error:
         raise MissingExtraError(
             f"matplotlib, which draws, cannot be imported: {error}",
@@ -174,9 +174,9 @@ def draw(
     Raises:
         ConfigError: the file cannot be written.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415 - optional
+    from matplotlib.figure import Figure
 
-    from forecasting.windows import known_loads, padded_history  # noqa: PLC0415
+    from forecasting.windows import known_loads, padded_history
 
     longest = sorted(traces, key=lambda trace: -trace.seconds)[:3]
     shown = [name for name in _PLOTTED if name in known] or list(known)[:4]

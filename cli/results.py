@@ -74,7 +74,7 @@ def results(
     fps: Annotated[float, typer.Option(help="Frame rate of videos.")] = 10.0,
 ) -> None:
     """Follow results."""
-    from dataflow.viewing import ResultWatch  # noqa: PLC0415 - slow imports, kept from --help
+    from dataflow.viewing import ResultWatch
 
     settings = effective_config(config, bootstrap_servers)
     chosen = _known(pipelines or [], settings, config)
@@ -181,9 +181,9 @@ def _line(*cells: str) -> str:
 def _draw(
     frames: Iterator[JoinedFrame], form: Form, out: Path, limit: int | None, fps: float
 ) -> None:
-    import cv2  # noqa: PLC0415 - slow imports, kept from --help
+    import cv2
 
-    from dataflow.viewing import annotate  # noqa: PLC0415
+    from dataflow.viewing import annotate
 
     out.mkdir(parents=True, exist_ok=True)
     writers: dict[str, cv2.VideoWriter] = {}

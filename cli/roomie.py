@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from roomie.cluster import ClusterState, Request
     from roomie.costs import PairCosts
     from roomie.devices import DeviceTable
+    from roomie.interference import Mode
     from roomie.placers import Placer
     from roomie.plans import Plan
 
@@ -67,11 +68,15 @@ PlotOption = Annotated[
 
 
 def _costs(
-    profiles: list[str] | None, table: DeviceTable, mode: str, alignment: str, gamma: str
+    profiles: list[str] | None,
+    table: DeviceTable,
+    mode: Mode,
+    alignment: Literal["lockstep", "expected"],
+    gamma: Literal["count", "time"],
 ) -> PairCosts:
-    from roomie.costs import PairCosts  # noqa: PLC0415 - imports numpy
-    from roomie.interference import InterferenceSettings  # noqa: PLC0415 - imports numpy
-    from roomie.profile_files import BUILTIN, load_profiles  # noqa: PLC0415 - imports numpy
+    from roomie.costs import PairCosts
+    from roomie.interference import InterferenceSettings
+    from roomie.profile_files import BUILTIN, load_profiles
 
     store = load_profiles(profiles or [BUILTIN], table)
     made_up = sorted({p.device.name for p in store if p.origin == "synthetic"})
@@ -81,19 +86,19 @@ def _costs(
             "networks' layers, not measured",
             style="yellow",
         )
-    settings = InterferenceSettings(mode=mode, alignment=alignment, gamma=gamma)  # type: ignore[arg-type]
+    settings = InterferenceSettings(mode=mode, alignment=alignment, gamma=gamma)
     return PairCosts(store, settings)
 
 
 def _problem(
     cluster: Path, workload: Path, state: Path | None, devices: Path | None
 ) -> tuple[DeviceTable, ClusterState, list[Request]]:
-    from roomie.declarations import (  # noqa: PLC0415 - imports numpy
+    from roomie.declarations import (
         load_cluster,
         load_state,
         load_workload,
     )
-    from roomie.devices import load_devices  # noqa: PLC0415 - imports numpy
+    from roomie.devices import load_devices
 
     table = load_devices(devices)
     empty = load_cluster(cluster, table)
@@ -137,9 +142,9 @@ def place(
     as_json: JsonOption = False,
 ) -> None:
     """See the help above."""
-    from cli.roomie_view import plan_as_json, print_plan  # noqa: PLC0415 - imports rich
-    from roomie.declarations import state_as_json  # noqa: PLC0415 - imports numpy
-    from roomie.plans import predict  # noqa: PLC0415 - imports numpy
+    from cli.roomie_view import plan_as_json, print_plan
+    from roomie.declarations import state_as_json
+    from roomie.plans import predict
 
     table, before, requests = _problem(cluster, workload, state, devices)
     costs = _costs(profiles, table, mode, alignment, gamma)
@@ -158,9 +163,9 @@ def place(
 
 
 def _placer(name: str, costs: PairCosts, *, seed: int, limit: float | None, moves: int) -> Placer:
-    from roomie.local_search import MoveBudget  # noqa: PLC0415 - imports numpy
-    from roomie.placers import build_placer  # noqa: PLC0415 - imports numpy
-    from roomie.placers.roomie import RoomiePlacer  # noqa: PLC0415 - imports numpy
+    from roomie.local_search import MoveBudget
+    from roomie.placers import build_placer
+    from roomie.placers.roomie import RoomiePlacer
 
     placer = build_placer(name, costs, seed=seed)
     if isinstance(placer, RoomiePlacer):
@@ -207,11 +212,11 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """See the help above."""
-    from cli.roomie_view import comparison_as_json, print_comparison  # noqa: PLC0415 - rich
-    from dataflow.errors import VideojamError  # noqa: PLC0415 - with the others
-    from roomie.placers import available, build_placer  # noqa: PLC0415 - imports numpy
-    from roomie.plans import Prediction, predict  # noqa: PLC0415 - imports numpy
-    from roomie.plots import draw_comparison, pyplot  # noqa: PLC0415 - imports numpy
+    from cli.roomie_view import comparison_as_json, print_comparison
+    from dataflow.errors import VideojamError
+    from roomie.placers import available, build_placer
+    from roomie.plans import Prediction, predict
+    from roomie.plots import draw_comparison, pyplot
 
     if plot is not None:
         pyplot()  # absent matplotlib is known before the work is done
@@ -259,10 +264,10 @@ def interference(
     as_json: JsonOption = False,
 ) -> None:
     """See the help above."""
-    from cli.roomie_view import pair_as_json, print_pair  # noqa: PLC0415 - imports rich
-    from roomie.devices import load_devices  # noqa: PLC0415 - imports numpy
-    from roomie.pairs import examine_pair, parse_variant  # noqa: PLC0415 - imports numpy
-    from roomie.plots import draw_pair, pyplot  # noqa: PLC0415 - imports numpy
+    from cli.roomie_view import pair_as_json, print_pair
+    from roomie.devices import load_devices
+    from roomie.pairs import examine_pair, parse_variant
+    from roomie.plots import draw_pair, pyplot
 
     if plot is not None:
         pyplot()
@@ -290,8 +295,8 @@ def interference(
 )
 def list_devices(*, devices: DevicesOption = None, as_json: JsonOption = False) -> None:
     """See the help above."""
-    from cli.roomie_view import print_devices  # noqa: PLC0415 - imports rich
-    from roomie.devices import load_devices  # noqa: PLC0415 - imports numpy
+    from cli.roomie_view import print_devices
+    from roomie.devices import load_devices
 
     table = load_devices(devices)
     if as_json:

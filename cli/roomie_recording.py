@@ -47,10 +47,10 @@ def profile(
     rounds: Annotated[int, typer.Option(min=5, help="Inferences that are measured.")] = 50,
 ) -> None:
     """See the help, PROFILE_HELP."""
-    from roomie.devices import load_devices  # noqa: PLC0415 - imports numpy
-    from roomie.profile_files import file_name, write_profiles  # noqa: PLC0415 - imports numpy
-    from roomie.profiler import TorchBackend, record_profile  # noqa: PLC0415 - imports numpy
-    from roomie.synthetic.models import BATCHES  # noqa: PLC0415 - with the others
+    from roomie.devices import load_devices
+    from roomie.profile_files import file_name, write_profiles
+    from roomie.profiler import TorchBackend, record_profile
+    from roomie.synthetic.models import BATCHES
 
     table = load_devices(devices)
     backend = TorchBackend()
@@ -107,9 +107,9 @@ def import_(
     ),
 ) -> None:
     """See the help, IMPORT_HELP."""
-    from roomie.devices import load_devices  # noqa: PLC0415 - imports numpy
-    from roomie.importers import ImportSettings, import_profile  # noqa: PLC0415 - imports numpy
-    from roomie.profile_files import file_name, write_profiles  # noqa: PLC0415 - imports numpy
+    from roomie.devices import load_devices
+    from roomie.importers import ImportSettings, import_profile
+    from roomie.profile_files import file_name, write_profiles
 
     settings = ImportSettings(
         model=model,
@@ -129,7 +129,7 @@ def import_(
 
 
 def _size(text: str, option: str) -> int:
-    from pydantic import ByteSize, TypeAdapter, ValidationError  # noqa: PLC0415 - slow to import
+    from pydantic import ByteSize, TypeAdapter, ValidationError
 
     try:
         return int(TypeAdapter(ByteSize).validate_python(text))

@@ -27,7 +27,7 @@ def print_plan(plan: Plan, prediction: Prediction, console: Console) -> None:
         ("batch", "right"), ("slowdown %", "right"), ("throughput loss %", "right"),
         ("latency ms", "right"), ("items/s", "right"), ("", "left"),
     ):  # fmt: skip
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        table.add_column(column, justify=justify)  # type: ignore[arg-type] # one of rich's words
     for gpu in prediction.gpus:
         memory = f"{gpu.memory_bytes / _GIB:.1f} of {gpu.memory_limit_bytes / _GIB:.1f}"
         name = escape(gpu.gpu)

@@ -58,8 +58,8 @@ def top(
     as_json: JsonOption = False,
 ) -> None:
     """Show replicas, their load, and who hands how much to whom."""
-    from agents.observer import Observer  # noqa: PLC0415 - slow imports are kept from --help
-    from cli.up import stop_on_signals  # noqa: PLC0415
+    from agents.observer import Observer
+    from cli.up import stop_on_signals
 
     settings = effective_config(config, bootstrap_servers)
     declared = chosen(functions or [], settings, config)
@@ -138,8 +138,8 @@ def look(
     observer: Observer, declared: Mapping[str, int], console: Console, *, as_json: bool
 ) -> None:
     """Print what is seen now."""
-    from agents.overview import overview  # noqa: PLC0415
-    from cli import top_view  # noqa: PLC0415
+    from agents.overview import overview
+    from cli import top_view
 
     groups = overview(declared, observer.sightings(), observer.lag())
     fault = observer.fault()
@@ -161,10 +161,10 @@ def _draw(
     stopping: threading.Event,
     interval: float,
 ) -> None:
-    from rich.live import Live  # noqa: PLC0415
+    from rich.live import Live
 
-    from agents.overview import overview  # noqa: PLC0415
-    from cli import top_view  # noqa: PLC0415
+    from agents.overview import overview
+    from cli import top_view
 
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while not stopping.is_set():

@@ -192,7 +192,7 @@ def states_table(
     declared: Sequence[TopicSpec], states: Mapping[str, TopicState], plan: Plan
 ) -> Table:
     """The deployment's topics for people."""
-    from rich.table import Table  # noqa: PLC0415 - not needed for JSON
+    from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     table.add_column("topic", no_wrap=True)

@@ -75,10 +75,10 @@ def up(
     log_format: LogFormatOption = "text",
 ) -> None:
     """Start workers, keep them alive, and show what they do."""
-    from agents.observer import Observer  # noqa: PLC0415 - slow imports are kept from --help
-    from agents.supervisor import Supervisor  # noqa: PLC0415
-    from cli.up_view import LiveTable  # noqa: PLC0415
-    from dataflow.broker.paths import data_home  # noqa: PLC0415
+    from agents.observer import Observer
+    from agents.supervisor import Supervisor
+    from cli.up_view import LiveTable
+    from dataflow.broker.paths import data_home
 
     if log_format == "json":
         configure_logging(log_level, log_format)
@@ -122,7 +122,7 @@ def up(
                     if deadline is not None and time.monotonic() >= deadline:
                         break
             say("stopping: workers finish what they have in hand", log_format)
-        from cli.account import print_account, read_account  # noqa: PLC0415
+        from cli.account import print_account, read_account
 
         print_account(read_account(settings, transport), stdout())
 
@@ -217,8 +217,8 @@ def own_broker(config: Config) -> Iterator[EmbeddedBroker]:
     Raises:
         ConfigError: the declaration names other machines.
     """
-    from dataflow.broker import BrokerSettings, EmbeddedBroker  # noqa: PLC0415
-    from dataflow.broker.paths import data_home  # noqa: PLC0415
+    from dataflow.broker import BrokerSettings, EmbeddedBroker
+    from dataflow.broker.paths import data_home
 
     host, _, port = config.cluster.bootstrap_servers.partition(":")
     if host not in ("localhost", "127.0.0.1") or not port.isdigit():
@@ -240,7 +240,7 @@ def own_broker(config: Config) -> Iterator[EmbeddedBroker]:
 @contextmanager
 def own_or_outside_broker(bootstrap_servers: str | None, folder: Path) -> Iterator[str]:
     """Address of the named cluster, or of a temporary broker with its data in ``folder``."""
-    from dataflow.broker import BrokerSettings, EmbeddedBroker  # noqa: PLC0415
+    from dataflow.broker import BrokerSettings, EmbeddedBroker
 
     if bootstrap_servers is not None:
         yield bootstrap_servers
@@ -264,8 +264,8 @@ def prepare_topics(config: Config, *, quiet: bool = False) -> None:
     Raises:
         VideojamError: the cluster refuses.
     """
-    from cli.topics_view import print_change, print_plan  # noqa: PLC0415
-    from dataflow.topics.apply import apply_plan, make_plan  # noqa: PLC0415
+    from cli.topics_view import print_change, print_plan
+    from dataflow.topics.apply import apply_plan, make_plan
 
     with open_transport(config) as transport:
         admin = transport.admin()

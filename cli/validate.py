@@ -42,7 +42,7 @@ def check_functions(file: Path, config: Config) -> list[ConfigError | MissingDep
         file: where ``config`` was read, for lines.
         config: the declaration.
     """
-    from dataflow.functions.registry import (  # noqa: PLC0415 - imports numpy
+    from dataflow.functions.registry import (
         check_function,
     )
 

@@ -78,7 +78,7 @@ def worker(
     # These must be set before the libraries are loaded.
     for name in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    from agents.worker import WorkerOptions, run_worker  # noqa: PLC0415 - see above
+    from agents.worker import WorkerOptions, run_worker
 
     options = WorkerOptions(
         function=function,

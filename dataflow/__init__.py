@@ -14,7 +14,7 @@ def __getattr__(name: str) -> object:
     # On demand: OpenCV and the Kafka client take a second to load, and most of what is under
     # `dataflow` needs neither.
     if name in __all__:
-        from dataflow import camera  # noqa: PLC0415 - see above
+        from dataflow import camera  # noqa: PLC0415 - OpenCV is slow to import
 
         return getattr(camera, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

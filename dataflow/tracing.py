@@ -120,8 +120,8 @@ def _provider(
     exporter: SpanExporter, service: str, environment: Mapping[str, str]
 ) -> TracerProvider:
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - optional
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - an extra
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - an extra
 
     named = environment.get("OTEL_SERVICE_NAME") or service
     resource = Resource.create({"service.name": named})
@@ -162,7 +162,7 @@ class Tracing:
 
     def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry import trace  # noqa: PLC0415 - optional
-        from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415
+        from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - an extra
             TraceContextTextMapPropagator,
         )
 

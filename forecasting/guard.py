@@ -101,7 +101,7 @@ class GuardedForecaster:
             return stand_in
         try:
             answer = np.asarray(self.forecaster.window_quantiles(loads), np.float32)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._fault(len(loads), f"{type(error).__name__}: {error}")
             return stand_in
         if answer.shape != stand_in.shape:

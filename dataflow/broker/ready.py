@@ -64,8 +64,8 @@ def reported_cluster(bootstrap_servers: str, timeout: float) -> tuple[str, int] 
     Internal topics, whose names begin with two underscores, are not counted.
     """
     # Imported here: `videojam --help` is not to wait for it.
-    from confluent_kafka import KafkaException  # noqa: PLC0415
-    from confluent_kafka.admin import AdminClient  # noqa: PLC0415
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - slow to import
+    from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - slow to import
 
     admin = AdminClient(
         {

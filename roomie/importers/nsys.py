@@ -108,7 +108,7 @@ def _kernels(  # noqa: PLR0917 - private
     named = name is not None and "StringIds" in tables
     query = (
         # Every name in it is a constant of this module.
-        f"SELECT {', '.join(f'k.{c}' for c in _COLUMNS)}, k.rowid, "  # noqa: S608
+        f"SELECT {', '.join(f'k.{c}' for c in _COLUMNS)}, k.rowid, "  # noqa: S608 - names of ours, no input
         f"{'s.value' if named else 'NULL'} FROM {_KERNELS} k "
         f"{f'LEFT JOIN StringIds s ON s.id = k.{name}' if named else ''} "
         "WHERE k.start >= ? AND k.end <= ? ORDER BY k.start, k.rowid"

@@ -32,7 +32,7 @@ def walk(model: str, batch: int) -> Network:
 
     recorder = _Recorder()
 
-    class Mode(TorchDispatchMode):  # type: ignore[misc]
+    class Mode(TorchDispatchMode):  # type: ignore[misc] # torch is untyped here
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:

@@ -28,15 +28,15 @@ litert_torch = pytest.importorskip(
 )
 
 from forecasting.training import convert as convert_module  # noqa: E402 - after importorskip
-from forecasting.training.convert import compare_with_torch, convert, quantise  # noqa: E402
-from forecasting.training.data import Recipe, make_loads, make_windows  # noqa: E402
-from forecasting.training.fit import FitSettings, fit, predict, sum_error  # noqa: E402
-from forecasting.training.networks import (  # noqa: E402
+from forecasting.training.convert import compare_with_torch, convert, quantise  # noqa: E402 - after the skip
+from forecasting.training.data import Recipe, make_loads, make_windows  # noqa: E402 - after the skip
+from forecasting.training.fit import FitSettings, fit, predict, sum_error  # noqa: E402 - after the skip
+from forecasting.training.networks import (  # noqa: E402 - after the skip
     DenseNetwork,
     MixtureNetwork,
     count_parameters,
 )
-from forecasting.training.run import TrainSettings, split, train  # noqa: E402
+from forecasting.training.run import TrainSettings, split, train  # noqa: E402 - after the skip
 
 WINDOW = Window()
 FEW = Recipe(recorded=12, generated=8, seconds=(30.0, 60.0))

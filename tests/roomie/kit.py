@@ -104,7 +104,7 @@ def cluster(
 
 
 def running(model: str, name: str | None = None, **settings: object) -> Instance:
-    request = Request(id=name or model, model=model, batch=1, **settings)  # type: ignore[arg-type]
+    request = Request(id=name or model, model=model, batch=1, **settings)  # type: ignore[arg-type] # options of several types
     return Instance(request=request, variant=Variant(model, 1))
 
 

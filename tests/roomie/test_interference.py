@@ -200,7 +200,7 @@ def test_dominant_expectation_slows_both_by_the_same_factor(
 def test_interference_never_speeds_up(
     first: list[Kernel], second: list[Kernel], mode: Mode, alignment: str
 ) -> None:
-    settings = InterferenceSettings(mode=mode, alignment=alignment)  # type: ignore[arg-type]
+    settings = InterferenceSettings(mode=mode, alignment=alignment)  # type: ignore[arg-type] # parametrized literals
     for drop in performance_drop([table(first), table(second)], settings):
         assert 0 <= drop.throughput_loss < 1
         assert drop.slowdown >= 0

@@ -29,7 +29,7 @@ SPARSE = {("a", "b"): 1.0, ("b", "a"): 1.0, ("a", "c"): 0.25, ("c", "a"): 0.25, 
 
 def ask(*models: str, **options: object) -> list[Request]:
     return [
-        Request(id=f"r{i}", model=model, batch=1, **options)  # type: ignore[arg-type]
+        Request(id=f"r{i}", model=model, batch=1, **options)  # type: ignore[arg-type] # options of several types
         for i, model in enumerate(models)
     ]
 

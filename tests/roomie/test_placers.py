@@ -32,7 +32,7 @@ FLAT = matrix_costs({(x, y): 0.5 for x in "abc" for y in "abc"}, memory=GIB)
 
 def ask(*models: str, **options: object) -> list[Request]:
     return [
-        Request(id=f"r{i}", model=model, batch=1, **options)  # type: ignore[arg-type]
+        Request(id=f"r{i}", model=model, batch=1, **options)  # type: ignore[arg-type] # options of several types
         for i, model in enumerate(models)
     ]
 

@@ -173,7 +173,7 @@ def test_without_capacity_or_company_there_is_nothing_to_do(nodes: list[Node]) -
 def test_a_policy_is_immutable() -> None:
     result = policy([(4, 0, 1), (0, 0, 1)])
     with pytest.raises(FrozenInstanceError):
-        result.at = 3.0  # type: ignore[misc]
+        result.at = 3.0  # type: ignore[misc] # frozen, which is the point
     for array in (result.loads, result.expected, result.mus):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 9
