@@ -65,6 +65,36 @@ class TopicNames:
         """Which functions lack capacity, compacted; keyed by function."""
         return f"{self.deployment}.capacity"
 
+    @property
+    def deploy(self) -> str:
+        """Orders to ROOMIE: which models are to run."""
+        return f"{self.deployment}.roomie.deploy"
+
+    @property
+    def placements(self) -> str:
+        """What ROOMIE wants to run where, compacted; keyed by model."""
+        return f"{self.deployment}.roomie.placements"
+
+    @property
+    def workers(self) -> str:
+        """GPU nodes and what runs on them, compacted; keyed by worker."""
+        return f"{self.deployment}.roomie.workers"
+
+    @property
+    def telemetry(self) -> str:
+        """What model instances did, every few seconds."""
+        return f"{self.deployment}.roomie.telemetry"
+
+    @property
+    def status(self) -> str:
+        """What became of orders, and why ROOMIE decided what it did."""
+        return f"{self.deployment}.roomie.status"
+
+    @property
+    def refused(self) -> str:
+        """Orders that cannot be read or obeyed, with the reason."""
+        return f"{self.deployment}.roomie.dead"
+
     def group(self, function: str) -> str:
         """Consumer group of a function's replicas."""
         return f"{self.deployment}.{function}"

@@ -1,0 +1,1 @@
+"""ROOMIE's control plane: deploy events on Kafka become model instances on Triton servers."""
