@@ -12,7 +12,7 @@ from dataclasses import asdict
 from agents.balancing import BalancingSettings, Forecast, last_window, make_balancer
 from agents.engine import Engine
 from agents.exchange import DirectExchange, Exchange
-from agents.state import Balance, ReplicaState
+from agents.state import Balance, ForecasterState, ReplicaState
 from agents.status import ReplicaStatus
 from dataflow.config import BalancingConfig, Config, TopicNames
 from dataflow.functions.base import Function
@@ -43,7 +43,7 @@ def build_engine(
     incarnation: str | None = None,
     forecast: Forecast | None = None,
     exchange: Exchange | None = None,
-    drift: Callable[[], object] | None = None,
+    drift: Callable[[], ForecasterState] | None = None,
     tracing: Tracing | None = None,
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
@@ -59,7 +59,7 @@ def build_engine(
         incarnation: this process's own name; made up when None.
         forecast: arrivals of all replicas in one call; the last window when None.
         exchange: how the peers are heard and told; through ``transport`` when None.
-        drift: how the forecaster does, with the attributes of `forecasting.Drift`.
+        drift: how the forecaster does.
         tracing: makes a span of each stage and offload; None for none.
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.

@@ -24,7 +24,7 @@ from agents.intake import Intake
 from agents.outbox import Outbox
 from agents.processing import Processing, too_large
 from agents.progress import PartitionProgress
-from agents.state import Balance, ReplicaState
+from agents.state import Balance, ForecasterState, ReplicaState
 from agents.status import Glance, ReplicaStatus
 from agents.steering import Steering
 from dataflow.config import Config, TopicNames
@@ -64,7 +64,7 @@ class Engine:
         balancer: decides what is handed on to peers.
         exchange: how the peers are heard and told; the engine closes it.
         describe: makes the replica's record of ``F.state`` from its status and its balancing.
-        drift: figures of how the forecaster does, as `forecasting.Drift` has them.
+        drift: how the forecaster does.
         tracing: makes a span of each stage and offload; None for none.
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.
@@ -82,7 +82,7 @@ class Engine:
         balancer: Balancer,
         exchange: Exchange,
         describe: Callable[[ReplicaStatus, Balance], ReplicaState],
-        drift: Callable[[], object] | None = None,
+        drift: Callable[[], ForecasterState] | None = None,
         tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,

@@ -144,6 +144,9 @@ class ReplicaCollector(Collector):
         yield self._gauge(
             "forecaster_handed_over", "1 while the last window forecasts.", int(state.handed_over)
         )
+        yield self._gauge(
+            "forecaster_tuned", "1 while a last layer of its own is in use.", int(state.tuned)
+        )
         yield self._counter("forecaster_hand_overs", "Hand-overs to it.", state.hand_overs)
         yield self._counter("forecaster_faults", "Forecasts replaced.", state.faults)
 

@@ -42,7 +42,7 @@ def describe_balance(
     replica: str,
     overloaded_since: float | None,
     alive_seconds: float,
-    drift: Callable[[], object] | None = None,
+    drift: Callable[[], ForecasterState] | None = None,
     row_at: float | None = None,
 ) -> Balance:
     """All that a balancer shows; called with the hand's lock held.
@@ -54,12 +54,11 @@ def describe_balance(
         replica: whose.
         overloaded_since: when the group began to lack capacity; None when it does not.
         alive_seconds: since the start.
-        drift: figures of how the forecaster does, as `forecasting.Drift` has them.
+        drift: how the forecaster does.
         row_at: seconds, for the row of this moment; None for none.
     """
     member = balancer.member
     common = balancer.policy if isinstance(balancer, VideoJam) else None
-    watched = None if drift is None else drift()
     return Balance(
         policy=policy,
         row=None if row_at is None else member.row(row_at),
@@ -79,7 +78,7 @@ def describe_balance(
         overloaded_since=overloaded_since,
         busy=round(tally.busy_seconds / max(1.0, alive_seconds), 5),
         rows=tally.rows,
-        forecaster=None if watched is None else ForecasterState.model_validate(watched),
+        forecaster=None if drift is None else drift(),
     )
 
 

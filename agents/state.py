@@ -44,6 +44,8 @@ class ForecasterState(BaseModel):
     """How often it has taken over."""
     faults: int = 0
     """Forecasts that had to be replaced."""
+    tuned: bool = False
+    """Whether a last layer that was learned from the replica's own load is in use."""
 
 
 class Balance(BaseModel):

@@ -33,7 +33,7 @@ from agents.exchange import Exchange, Gone, Message
 from agents.hand import Entry, Hand
 from agents.outbox import Outbox
 from agents.showing import Tally, describe_balance
-from agents.state import Balance, ReplicaState
+from agents.state import Balance, ForecasterState, ReplicaState
 from dataflow.config import Config
 from dataflow.errors import BrokerError
 from dataflow.tracing import Leaving, Tracing
@@ -73,7 +73,7 @@ class Steering:
         describe: makes the record of ``F.state`` around the balancing part of it; called without
             the lock.
         finisher: what to do when the last outcome of an open item has been delivered, or cannot.
-        drift: figures of how the forecaster does, as `forecasting.Drift` has them.
+        drift: how the forecaster does.
         tracing: makes a span of each offload and drop; None for none.
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.
@@ -92,7 +92,7 @@ class Steering:
         incarnation: str,
         describe: Callable[[Balance], ReplicaState],
         finisher: Callable[[Entry], DeliveryCallback],
-        drift: Callable[[], object] | None = None,
+        drift: Callable[[], ForecasterState] | None = None,
         tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,

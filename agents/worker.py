@@ -80,7 +80,7 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
         replica=replica,
         incarnation=incarnation,
         forecast=forecast,
-        drift=None if forecast is None else forecast.current_drift,
+        drift=None if forecast is None else forecast.current_state,
         exchange=_exchange(config, options.function, transport, replica, incarnation),
         tracing=tracing,
     )

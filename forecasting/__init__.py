@@ -4,26 +4,27 @@ Importing it brings no network runtime; torch is only imported by `forecasting.t
 """
 
 from forecasting.base import Forecaster, ForecasterParams, RiskForecaster
+from forecasting.finetune import FinetuneSettings
 from forecasting.guard import GuardedForecaster
 from forecasting.online import Drift, OnlineForecaster, OnlineSettings
 from forecasting.registry import DEFAULT, WhenBroken, available, build_forecaster
-from forecasting.windows import LoadBook, Loads, SlotCounter, Window, padded_history
+from forecasting.windows import Loads, Window, carried_on, padded_history
 
 __all__ = [
     "DEFAULT",
     "Drift",
+    "FinetuneSettings",
     "Forecaster",
     "ForecasterParams",
     "GuardedForecaster",
-    "LoadBook",
     "Loads",
     "OnlineForecaster",
     "OnlineSettings",
     "RiskForecaster",
-    "SlotCounter",
     "WhenBroken",
     "Window",
     "available",
     "build_forecaster",
+    "carried_on",
     "padded_history",
 ]

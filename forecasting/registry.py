@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from forecasting.base import ForecasterParams
+from forecasting.base import Forecaster, ForecasterParams
 from forecasting.errors import (
     ForecasterModelError,
     ForecasterSettingsError,
     ForecastingError,
     MissingExtraError,
 )
+from forecasting.finetune import FinetuneSettings
 from forecasting.guard import GuardedForecaster
 from forecasting.naive import LastWindow
 from forecasting.windows import Window
@@ -98,6 +99,7 @@ def build_forecaster(
     parameters: Mapping[str, object] | None = None,
     *,
     when_broken: WhenBroken = "error",
+    finetune: FinetuneSettings | None = None,
 ) -> GuardedForecaster:
     """Make a forecaster that is ready, and that will not fail while it runs.
 
@@ -107,13 +109,16 @@ def build_forecaster(
         parameters: its own settings.
         when_broken: what to do if its model is missing, corrupt, or of another shape, or cannot
             be run here: raise, or warn and forecast that the next window is like the last.
+        finetune: how the network's last layer learns from the first replica's load; None to leave
+            it as it was trained. See `forecasting.tuned.TunedNetwork`.
 
     Returns:
         The forecaster, guarded.
 
     Raises:
         ForecasterSettingsError: the name or a parameter is wrong, whatever ``when_broken`` says:
-            that is a mistake of the declaration and not of a file.
+            that is a mistake of the declaration and not of a file. So is fine-tuning what is no
+            network.
         ForecasterModelError: the model cannot be used, and ``when_broken`` is ``error``.
         MissingExtraError: what runs it is not installed, and ``when_broken`` is ``error``.
     """
@@ -124,13 +129,30 @@ def build_forecaster(
     except ValidationError as error:
         raise _explain(error, plugin.Params, name) from error
     try:
-        return GuardedForecaster(plugin(window, params), window, name=name)
+        forecaster = plugin(window, params)
+        if finetune is not None:
+            forecaster = _tuned(forecaster, finetune, name)
+        return GuardedForecaster(forecaster, window, name=name)
     except (ForecasterModelError, MissingExtraError) as error:
         if when_broken == "error":
             raise
         _log.warning("%s cannot be used, forecasting the last window instead: %s", name, error)
         stand_in = LastWindow(window, ForecasterParams())
         return GuardedForecaster(stand_in, window, name="last-window", stands_in_for=name)
+
+
+def _tuned(forecaster: Forecaster, settings: FinetuneSettings, name: str) -> Forecaster:
+    # the runtime of networks is imported where one is used, and only there
+    from forecasting.tflite import TfliteForecaster  # noqa: PLC0415
+    from forecasting.tuned import TunedNetwork  # noqa: PLC0415
+
+    if not isinstance(forecaster, TfliteForecaster):
+        raise ForecasterSettingsError(
+            f"{name} is no network: there is no last layer to fine-tune",
+            key="forecaster_finetune",
+            remedy="leave it off, or name `mixture` or `dense`",
+        )
+    return TunedNetwork(forecaster, settings)
 
 
 def _explain(

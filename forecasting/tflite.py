@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -13,6 +18,7 @@ from pydantic import Field
 
 from forecasting.base import ForecasterParams
 from forecasting.errors import ForecasterModelError, MissingExtraError
+from forecasting.last_layer import LastLayer, NoLastLayerError, find_last_layer
 from forecasting.windows import Loads, Window
 
 MODELS = Path(__file__).parent / "models"
@@ -23,6 +29,8 @@ _MOST_ROWS = 1024
 _USUAL_LEVELS = {3: (0.1, 0.5, 0.9)}
 _TRIAL_ROWS = 3
 _CARD = ".json"
+_CHATTER = b"INFO: Created TensorFlow Lite XNNPACK delegate"
+"""LiteRT's native code says this on stderr, where a replica's log may be JSON line by line."""
 _REMEDY = "give a float32 network [n, h] -> [n, k], such as `videojam forecaster train` writes"
 
 
@@ -59,7 +67,8 @@ class TfliteForecaster:
         self._window = window
         self._lock = threading.Lock()  # an interpreter serves one call at a time
         card = _read_card(self._file)
-        self._interpreter = _open(self._file, params.threads, card.get("sha256"))
+        self._content = _read(self._file, card.get("sha256"))
+        self._interpreter = open_interpreter(self._content, self._file, params.threads)
         self._rows = 0
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
@@ -85,6 +94,26 @@ class TfliteForecaster:
         if self._quantiles is None:
             return np.zeros((len(histories), 0), np.float32)
         return self._run(histories, self._quantiles, len(self.levels))
+
+    @property
+    def file(self) -> Path:
+        """The network's."""
+        return self._file
+
+    def last_layer(self) -> LastLayer:
+        """The layer that the forecasts come from; see `forecasting.finetune`.
+
+        Raises:
+            ForecasterModelError: the network has none that could be learned anew.
+        """
+        try:
+            return find_last_layer(self._content, self._output)
+        except (NoLastLayerError, ImportError) as error:
+            raise ForecasterModelError(
+                f"the network cannot be fine-tuned: {error}",
+                file=self._file,
+                remedy="use the float32 `dense` or `mixture`, or leave fine-tuning off",
+            ) from error
 
     def _run(self, histories: Loads, output: int, width: int) -> Loads:
         count = len(histories)
@@ -198,14 +227,12 @@ def _read_card(file: Path) -> dict[str, Any]:
     return stored if isinstance(stored, dict) else {}
 
 
-def _open(file: Path, threads: int, sha256: str | None) -> Any:  # LiteRT's stubs are incomplete
-    try:
-        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - absent on some systems
-    except ImportError as error:
-        raise MissingExtraError(
-            f"LiteRT, which runs the networks, cannot be imported: {error}",
-            remedy="pip install ai-edge-litert, or choose `last-window`, `ewma` or `linear`",
-        ) from error
+def _read(file: Path, sha256: str | None) -> bytes:
+    """A network's file.
+
+    Raises:
+        ForecasterModelError: it is missing, or not what its card describes.
+    """
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -222,9 +249,32 @@ def _open(file: Path, threads: int, sha256: str | None) -> Any:  # LiteRT's stub
     # LiteRT checks the structure, but only if the identifier is there
     if len(content) < 8 or content[4:8] != b"TFL3":
         raise ForecasterModelError("this is no TFLite file", file=file, remedy=_REMEDY)
+    return content
+
+
+def open_interpreter(content: bytes, file: Path, threads: int) -> Any:  # LiteRT's stubs lack much
+    """An interpreter of a network, ready for one history.
+
+    Args:
+        content: the TFLite file.
+        file: where it comes from, for messages.
+        threads: of the runtime.
+
+    Raises:
+        ForecasterModelError: it is corrupt.
+        MissingExtraError: the runtime is not installed.
+    """
     try:
-        interpreter = Interpreter(model_content=content, num_threads=threads)
-        interpreter.allocate_tensors()
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - absent on some systems
+    except ImportError as error:
+        raise MissingExtraError(
+            f"LiteRT, which runs the networks, cannot be imported: {error}",
+            remedy="pip install ai-edge-litert, or choose `last-window`, `ewma` or `linear`",
+        ) from error
+    try:
+        with _without_chatter():
+            interpreter = Interpreter(model_content=content, num_threads=threads)
+            interpreter.allocate_tensors()
     except Exception as error:  # LiteRT raises whatever its wrapper maps its codes to
         raise ForecasterModelError(
             f"the network is corrupt, or needs operations that LiteRT lacks: {error}",
@@ -232,3 +282,27 @@ def _open(file: Path, threads: int, sha256: str | None) -> Any:  # LiteRT's stub
             remedy=_REMEDY,
         ) from error
     return interpreter
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Holds stderr back, and passes on all but the one line that native code writes unasked."""
+    with contextlib.ExitStack() as stack:
+        try:
+            usual = os.dup(2)
+        except OSError:  # no stderr
+            yield
+            return
+        stack.callback(os.close, usual)
+        held = stack.enter_context(tempfile.TemporaryFile())
+        sys.stderr.flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(usual, 2)
+            held.seek(0)
+            for line in held:
+                if not line.startswith(_CHATTER):
+                    os.write(2, line)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.balancing.values import Floats, Histories, Relayed, Row
+from forecasting import Window, carried_on, padded_history
 
 
 @dataclass(slots=True)
@@ -74,9 +75,7 @@ class StateTable:
         liveness: float | None = 3.0,
     ) -> None:
         self._own = own
-        self._slot_seconds = slot
-        self._slots = slots
-        self._history = history
+        self._window = Window(slot_seconds=slot, slots=slots, history=history)
         self._rounds = rounds
         self._liveness = liveness
         self._entries: dict[str, _Entry] = {}
@@ -106,10 +105,7 @@ class StateTable:
             reborn = row.incarnation != old.row.incarnation
             if age is not None or not reborn or not self._silent(old, now):
                 return False
-        history = np.zeros(self._history, dtype=np.float32)
-        measured = row.history[-self._history :]
-        if measured:
-            history[-len(measured) :] = measured
+        history = padded_history(row.history, self._window)
         entry = _Entry(row, heard_at, self._rounds, history)
         if old is not None:
             entry.heard_at = max(heard_at, old.heard_at)
@@ -204,14 +200,12 @@ class StateTable:
         usable = sorted(n for n, entry in self._entries.items() if self._usable(entry, now))
         entries = [self._entries[name] for name in usable]
         slot = own.slot
-        histories = np.zeros((len(entries) + 1, self._history), dtype=np.float32)
-        measured = own.history[-self._history :]
-        if measured:
-            histories[0, -len(measured) :] = measured
+        histories = np.empty((len(entries) + 1, self._window.history), dtype=np.float32)
+        histories[0] = padded_history(own.history, self._window)
         for place, entry in enumerate(entries, 1):
             histories[place] = self._carried_on(entry, slot)
         # Where no forecast is known, what came lately is the best guess of what came since.
-        recent = histories[1:, -self._slots :].mean(axis=1) / self._slot_seconds
+        recent = histories[1:, -self._window.slots :].mean(axis=1) / self._window.slot_seconds
         elapsed = np.array([max(0.0, now - e.heard_at) for e in entries], dtype=np.float64)
         mus = np.array([e.row.mu for e in entries], dtype=np.float64)
         change = recent * elapsed - mus * elapsed
@@ -251,15 +245,9 @@ class StateTable:
 
     def _carried_on(self, entry: _Entry, slot: int) -> Histories:
         """Its history up to ``slot``: shifted left, forecasts in the place of what is missing."""
-        missing = min(max(0, slot - entry.row.slot), self._history)
-        if not missing:
-            return entry.history
+        missing = min(max(0, slot - entry.row.slot), self._window.history)
         if entry.forecast is None:
-            recent = entry.history[-self._slots :]
-            filled = np.resize(recent, missing)
-        else:
-            first = slot - missing - entry.forecast_slot
-            places = np.arange(first, first + missing)
-            # Beyond its end a forecast repeats, as one of a window that is like the last would.
-            filled = entry.forecast[places % len(entry.forecast)]
-        return np.concatenate([entry.history, filled])[-self._history :]
+            recent = entry.history[-self._window.slots :]
+            return carried_on(entry.history, missing, recent)
+        begun = slot - missing - entry.forecast_slot
+        return carried_on(entry.history, missing, entry.forecast, begun)

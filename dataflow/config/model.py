@@ -142,6 +142,9 @@ class BalancingConfig(_Model):
     forecaster_broken: Literal["error", "last-window"] = "error"
     """What a worker does when the forecaster's model cannot be used: refuse to start, or warn and
     forecast that the next window is like the last."""
+    forecaster_finetune: bool = False
+    """Whether each replica learns the last layer of its network anew, in the background, from the
+    load of its own cameras; for mixture and dense."""
     rhythm: Literal["reactive", "thesis"] = "reactive"
     """reactive decides anew each second and whenever queues turn out other than expected; thesis
     decides every ten seconds, as printed."""

@@ -6,7 +6,7 @@
 | ``roomie.placements`` | model | `Placement`, compacted | the active controller |
 | ``roomie.workers`` | worker | `WorkerReport`, compacted | each worker agent |
 | ``roomie.telemetry`` | worker | `Telemetry` | each worker agent |
-| ``roomie.status`` | model | `Status`: what became of an order, and why anything was decided | both |
+| ``roomie.status`` | model | `Status`: what became of an order, and why | both |
 
 A `Placement` is all that a controller knows of a model: whoever reads the compacted topic to its
 end can go on in its place. Workers make what runs like what it says, and report what runs. Each
@@ -55,7 +55,7 @@ class Record(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "record"
-            raise RecordError(f"not a {cls.__name__}: {where}: {first['msg']}") from error
+            raise RecordError(f"bad-{cls.__name__.lower()}", f"{where}: {first['msg']}") from error
 
     def to_json(self) -> bytes:
         """As it goes on the wire."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from agents.balancing.values import Histories
 from agents.forecast import WatchedForecast, declared_forecast
 from dataflow.config import Config
 from dataflow.errors import ConfigError
-from forecasting import OnlineForecaster, Window, build_forecaster
+from forecasting import FinetuneSettings, OnlineForecaster, Window, build_forecaster
+from forecasting.tuned import TunedNetwork
 
 
 def declare(**balancing: Any) -> Config:
@@ -78,3 +80,65 @@ def test_a_gap_longer_than_a_window_is_not_compared() -> None:
         now += pause
         forecast(histories(5.0))
     assert forecast.current_drift().compared == 1
+
+
+def street(slot: int) -> float:
+    """A traffic light of 40 s: the shipped networks have seen its like, but not this one."""
+    return 80.0 if slot % 40 < 15 else 16.0
+
+
+def drive(forecast: WatchedForecast, clock: list[float], slots: int) -> None:
+    for _ in range(slots):
+        slot = int(clock[0])
+        own = [street(each) for each in range(slot - 50, slot)]
+        forecast(np.array([own, [5.0] * 50], np.float32))
+        clock[0] += 1.0
+
+
+def wait_for_learning() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "finetune":
+            thread.join(30)
+
+
+def test_a_replica_tunes_its_last_layer_in_the_background() -> None:
+    clock = [100_000.0]
+    settings = FinetuneSettings(windows=120, least=60)
+    guarded = build_forecaster("dense", Window(), finetune=settings)
+    forecast = WatchedForecast(OnlineForecaster(guarded), clock=lambda: clock[0])
+    drive(forecast, clock, 60)
+    wait_for_learning()
+    assert not forecast.current_state().tuned
+    for _ in range(10):  # it learns again while it forecasts
+        drive(forecast, clock, 12)
+        wait_for_learning()
+    assert forecast.current_state().tuned
+    assert guarded.faults == 0
+
+
+def test_gaps_teach_nothing_wrong() -> None:
+    clock = [100_000.0]
+    guarded = build_forecaster("dense", Window(), finetune=FinetuneSettings(windows=60, least=2))
+    network = guarded.forecaster
+    assert isinstance(network, TunedNetwork)
+    forecast = WatchedForecast(OnlineForecaster(guarded), clock=lambda: clock[0])
+    for _ in range(6):
+        drive(forecast, clock, 1)
+        clock[0] += 14.0  # no forecast was asked for when the window ended
+    drive(forecast, clock, 5)
+    clock[0] -= 3.0  # the clock was set back
+    drive(forecast, clock, 1)
+    assert network.prepare() is None
+
+
+def test_fine_tuning_is_declared_in_topics_yaml_and_off_without_it() -> None:
+    for declared, tunable in (({}, False), ({"forecaster_finetune": True}, True)):
+        forecast = declared_forecast(declare(**declared), "find")
+        assert forecast is not None
+        assert (forecast.tunable, forecast.current_state().tuned) == (tunable, False)
+
+
+def test_what_has_no_last_layer_cannot_be_declared_as_tuned() -> None:
+    with pytest.raises(ConfigError, match="no last layer") as caught:
+        declared_forecast(declare(forecaster="linear", forecaster_finetune=True), "find")
+    assert caught.value.key == "functions.find.balancing.forecaster_finetune"

@@ -62,9 +62,8 @@ def test_a_worker_is_scraped_and_writes_its_log_as_json(
     assert seen["videojam_forecaster_faults_total"] == 0
     assert seen["process_resident_memory_bytes"] > 0
     written = one.log.read_text().splitlines()
-    # Network runtimes write past Python's logging, to the same stream.
-    lines = [json.loads(line) for line in written if line.startswith("{")]
-    assert len(lines) >= len(written) - 2, written
+    # LiteRT's native code would write past Python's logging, to the same stream.
+    lines = [json.loads(line) for line in written]
     assert all(line["replica"] == "one" and line["function"] == "find" for line in lines)
     assert any("owns 4 more" in line["message"] for line in lines)
 

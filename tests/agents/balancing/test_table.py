@@ -151,7 +151,7 @@ def test_slots_that_are_not_measured_yet_hold_the_forecast() -> None:
 
 
 def test_a_short_history_is_zero_where_nothing_is_known() -> None:
-    table = StateTable("me", history=5)
+    table = StateTable("me", history=5, slots=5)
     table.hear(row("a", 10.0, history=(4, 5)), 10.0)
     view = table.view(10.0, row("me", 10.0, slot=10, history=(7,)))
     assert view.histories.tolist() == [[0, 0, 0, 0, 7], [0, 0, 0, 4, 5]]
