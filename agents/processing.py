@@ -155,7 +155,6 @@ class Processing:
             self.responses.add(responses)
             # Cutting and publishing count: a peer that gets an item will spend that time too.
             outgoing = self._steering.processed(len(batch), self._monotonic() - began)
-            ran_dry = not len(self._hand)
             self.meter.add(
                 ended,
                 items=len(batch),
@@ -163,8 +162,6 @@ class Processing:
                 response=sum(responses),
             )
         self._steering.send(outgoing)
-        if ran_dry and self._steering.pulls:
-            self._steering.send(self._steering.tick(()))
         homes = {e.item.frame.camera: e.record.partition for e in batch}
         with self._caller.exclusive():
             self._cameras.used(homes, ended)

@@ -88,7 +88,7 @@ def _links(balancer: Balancer) -> dict[str, LinkState]:
     links, size = balancer.links, balancer.member.monitor.item_bytes
     return {
         peer: LinkState(
-            seconds=round(links.seconds(peer, size), 5),
+            seconds=round(links.line(peer).seconds(size), 5),
             bytes_per_second=round(links.throughput(peer)),
         )
         for peer in links.peers

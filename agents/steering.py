@@ -10,7 +10,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from agents.balancing import (
@@ -24,7 +25,6 @@ from agents.balancing import (
     PublishState,
     Relayed,
     Row,
-    SharedQueue,
     Signal,
     VideoJam,
     shed,
@@ -42,9 +42,13 @@ from dataflow.transport import DeliveryCallback
 _log = logging.getLogger("videojam.balancing")
 
 _TICK_SECONDS = 0.05
-"""Longest pause between two looks at the queue."""
+"""Longest pause between two looks at the queue while nothing happens."""
 _GAP_SECONDS = 0.02
-"""Shortest: what is heard meanwhile is looked at together, which keeps the cost in bounds."""
+"""Shortest pause between two looks because of what peers say: what is heard meanwhile is looked at
+together, which keeps the cost in bounds."""
+_DELIVERY_SECONDS = 0.005
+"""While an offload is on its way, its acknowledgement is looked for so often: how long it takes is
+the estimate of the peer's link, and decides what is worth sending."""
 
 
 @dataclass(slots=True)
@@ -114,8 +118,7 @@ class Steering:
         self._started_at = clock()
         self._began = monotonic()
         self._stopping = threading.Event()
-        self.pulls = isinstance(balancer, SharedQueue)
-        """Whether a queue that has run dry should not wait for the next tick."""
+        self._unacknowledged = 0
         self._spread = random.Random(replica)  # noqa: S311 - no secret: which of a peer's partitions
         self._admission = Admission()
         # With the policy `oldest` importance decides about what waits, not about what may enter.
@@ -150,14 +153,41 @@ class Steering:
             outgoing = self.claim(self._balancer.start(self._now()))
         self.send(outgoing)
         while not self._stopping.is_set():
-            began = self._monotonic()
-            messages = self._exchange.poll(_TICK_SECONDS)
-            looked = time.thread_time()
-            self.send(self.tick(messages))
-            self._outbox.poll()
-            self.tally.busy_seconds += time.thread_time() - looked
-            self._stopping.wait(max(0.0, _GAP_SECONDS - (self._monotonic() - began)))
+            messages = self._listen()
+            with self._counted():
+                outgoing = self.tick(messages)
+            self.send(outgoing)
         self._exchange.close()
+
+    def _listen(self) -> list[Message]:
+        """What the peers say, for at least the shortest and at most the longest pause."""
+        messages: list[Message] = []
+        began = self._monotonic()
+        while not self._stopping.is_set():
+            passed = self._monotonic() - began
+            left = (_GAP_SECONDS if messages else _TICK_SECONDS) - passed
+            if left <= 0:
+                break
+            if self._unacknowledged:
+                left = min(left, _DELIVERY_SECONDS)
+            with self._counted():
+                if messages:
+                    self._stopping.wait(left)
+                else:
+                    messages = self._exchange.poll(left)
+                self._outbox.poll()
+        return messages
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Add this thread's time to what balancing has taken."""
+        began = time.thread_time()
+        try:
+            yield
+        finally:
+            spent = time.thread_time() - began
+            with self._hand.changed:
+                self.tally.busy_seconds += spent
 
     def stop(self) -> None:
         """Return from `run`."""
@@ -188,16 +218,25 @@ class Steering:
 
     def arrived(self, entries: Sequence[Entry]) -> Outgoing:
         """Items came from upstream, and are in the queue."""
-        return self.claim(self._balancer.arrived(self._now(), [e.waiting for e in entries]))
+        now = self._now()
+        return self._decide(now, self._balancer.arrived(now, [e.waiting for e in entries]))
 
     def offloaded(self, sender: str, items: int, table: Sequence[Relayed]) -> Outgoing:
         """Items came from a peer, and are in the queue."""
         self.tally.received[sender] += items
-        return self.claim(self._balancer.offloaded(self._now(), sender, items, table))
+        now = self._now()
+        return self._decide(now, self._balancer.offloaded(now, sender, items, table))
 
     def processed(self, items: int, seconds: float) -> Outgoing:
         """The function has done a batch."""
-        return self.claim(self._balancer.processed(self._now(), items, seconds))
+        now = self._now()
+        return self._decide(now, self._balancer.processed(now, items, seconds))
+
+    def _decide(self, now: float, actions: Actions) -> Outgoing:
+        """Carry out, and look at the queue at once: a burst is worst while nobody has seen it."""
+        with self._counted():
+            outgoing = self.claim(actions)
+            return self.claim(self._balancer.tick(now, self._hand.snapshot()), outgoing)
 
     def assigned(self) -> Outgoing:
         """The partitions that are owned have changed."""
@@ -217,9 +256,9 @@ class Steering:
             row_at=self._now() if with_row else None,
         )
 
-    def claim(self, actions: Iterable[Action]) -> Outgoing:
-        """Take out of the hand what is to leave."""
-        outgoing = Outgoing()
+    def claim(self, actions: Iterable[Action], outgoing: Outgoing | None = None) -> Outgoing:
+        """Take out of the hand what is to leave; adds to ``outgoing`` if there is one."""
+        outgoing = Outgoing() if outgoing is None else outgoing
         for action in actions:
             if isinstance(action, Offload):
                 if not action.partitions:  # it has none yet, or none any more
@@ -287,10 +326,11 @@ class Steering:
 
     def send(self, outgoing: Outgoing) -> None:
         """Send what was claimed. May be called from any thread."""
-        if not self._stopping.is_set():  # afterwards the replica has said goodbye
-            self._tell(outgoing)
-        for offload, entries in outgoing.offloads:
-            self._send_offload(offload, entries)
+        with self._counted():
+            if not self._stopping.is_set():  # afterwards the replica has said goodbye
+                self._tell(outgoing)
+            for offload, entries in outgoing.offloads:
+                self._send_offload(offload, entries)
         for entry, reason in outgoing.dropped:
             self.drop(entry, reason)
 
@@ -330,6 +370,8 @@ class Steering:
             record = self._outbox.offload(item, entry.record, entry.queued, partition, table)
             table = ()  # on the first item only
             done = self._delivered(offload.peer, entry, self._monotonic(), leaving)
+            with self._hand.changed:
+                self._unacknowledged += 1
             try:
                 self._outbox.send_all([record], done)
             except BrokerError as error:
@@ -350,6 +392,7 @@ class Steering:
             if leaving is not None:
                 leaving.ended(self._clock(), fault)
             with self._hand.changed:
+                self._unacknowledged -= 1
                 if fault is None:
                     self._hand.finish(entry.progress, entry.record.offset)
                     self.tally.offloaded[peer] += 1

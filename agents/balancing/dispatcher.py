@@ -10,7 +10,7 @@ import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from agents.balancing.links import Links
+from agents.balancing.links import Line, Links
 from agents.balancing.policy import Transfer
 from agents.balancing.settings import BalancingSettings
 from agents.balancing.values import Queue, Waiting
@@ -47,6 +47,18 @@ class Peer:
 
     busy: float
     mu: float
+
+
+@dataclass(slots=True)
+class _Way:
+    busy: float
+    mu: float
+    line: Line
+
+    def done(self, size: int, pending: int) -> float:
+        """Seconds until an item of ``size`` bytes that leaves now, after those pending, is done."""
+        way = self.line.seconds(size) + self.line.per_byte * pending
+        return way + (self.busy + 1) / self.mu
 
 
 class Dispatcher:
@@ -138,16 +150,18 @@ class Dispatcher:
         if not room or not queue.waiting:
             return {}
         chosen: dict[str, list[Hashable]] = {}
-        busy = {peer: peers[peer].busy for peer in room}
-        for place, item in self._candidates(queue, room, peers):
+        ways = {
+            peer: _Way(peers[peer].busy, peers[peer].mu, self._links.line(peer)) for peer in room
+        }
+        for place, item in self._candidates(queue, room, ways):
             if item.size > self._budget:
                 continue
             local = (place + 1 + queue.in_flight) / mu if mu > 0 else math.inf
-            peer = self._best(item, room, busy, peers, local)
+            peer = self._best(item, room, ways, local)
             if peer is None:
                 continue
             chosen.setdefault(peer, []).append(item.key)
-            busy[peer] += 1
+            ways[peer].busy += 1
             room[peer] -= 1
             self._quotas[peer].sent += 1
             self._pending += item.size
@@ -163,14 +177,14 @@ class Dispatcher:
         return math.floor(quota.allowed(now) + _ROUNDING) - quota.sent
 
     def _candidates(
-        self, queue: Queue, room: Mapping[str, int], peers: Mapping[str, Peer]
+        self, queue: Queue, room: Mapping[str, int], ways: Mapping[str, _Way]
     ) -> Iterator[tuple[int, Waiting]]:
         """Places and items, first to leave first."""
         limit = self._settings.hop_limit
         newest = list(enumerate(queue.waiting))[::-1]
         upstream = [(place, item) for place, item in newest if not item.hops]
         again = [(place, item) for place, item in newest if 0 < item.hops < limit]
-        if self._link_limits(upstream or again, room, peers):
+        if self._link_limits(upstream or again, room, ways):
             upstream.sort(key=lambda entry: entry[1].size)
             again.sort(key=lambda entry: entry[1].size)
         yield from upstream
@@ -180,7 +194,7 @@ class Dispatcher:
         self,
         candidates: list[tuple[int, Waiting]],
         room: Mapping[str, int],
-        peers: Mapping[str, Peer],
+        ways: Mapping[str, _Way],
     ) -> bool:
         """Whether bytes, and not items, are what the peers can take fewer of."""
         leaving = [item.size for _, item in candidates[: sum(room.values())]]
@@ -189,28 +203,15 @@ class Dispatcher:
         if sum(leaving) > self._budget:
             return True
         mean = sum(leaving) / len(leaving)
-        return all(self._links.per_byte(p) * mean * peers[p].mu > 1 for p in room)
+        return all(ways[p].line.per_byte * mean * ways[p].mu > 1 for p in room)
 
     def _best(
-        self,
-        item: Waiting,
-        room: Mapping[str, int],
-        busy: Mapping[str, float],
-        peers: Mapping[str, Peer],
-        local: float,
+        self, item: Waiting, room: Mapping[str, int], ways: Mapping[str, _Way], local: float
     ) -> str | None:
         """The peer where the item is done first, if that is early enough."""
         if not self._settings.link_aware:
             return max(sorted(room), key=room.__getitem__)
-        done, best = min(
-            (
-                self._links.seconds(peer, item.size)
-                + self._links.per_byte(peer) * self._pending
-                + (busy[peer] + 1) / peers[peer].mu,
-                peer,
-            )
-            for peer in room
-        )
+        done, best = min((ways[peer].done(item.size, self._pending), peer) for peer in room)
         settings = self._settings
         least = settings.gain + (settings.gain_fraction * local if math.isfinite(local) else 0.0)
         return best if done + least < local else None

@@ -17,6 +17,23 @@ class _Sums:
     rate: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How long deliveries take.
+
+    Attributes:
+        start: seconds of one without bytes; below 0 where the sizes seen are far from it.
+        per_byte: seconds of each byte.
+    """
+
+    start: float
+    per_byte: float
+
+    def seconds(self, size: float) -> float:
+        """Of a delivery of ``size`` bytes."""
+        return max(0.0, self.start + self.per_byte * size)
+
+
 class Links:
     """Bandwidth and latency of each peer's link.
 
@@ -78,10 +95,10 @@ class Links:
         covariance = sums.size_seconds / sums.weight - mean * sums.seconds / sums.weight
         return max(0.0, covariance / variance)
 
-    def seconds(self, peer: str, size: float) -> float:
-        """Expected duration of a delivery of ``size`` bytes."""
+    def line(self, peer: str) -> Line:
+        """Expected duration of a delivery, as a function of its size."""
         sums = self._peers.get(peer)
         if sums is None:
-            return self._latency + size / self._bandwidth
-        mean, slope = sums.size / sums.weight, self.per_byte(peer)
-        return max(0.0, sums.seconds / sums.weight + slope * (size - mean))
+            return Line(self._latency, 1 / self._bandwidth)
+        slope = self.per_byte(peer)
+        return Line((sums.seconds - slope * sums.size) / sums.weight, slope)

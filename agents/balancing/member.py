@@ -87,9 +87,14 @@ class Member:
         self.table.forget(replica)
         self._transits.pop(replica, None)
 
-    def view(self, now: float) -> View:
-        """The group right now, with what is on its way."""
-        return self.table.view(now, self.row(now))
+    def view(self, now: float, *, most_cameras: int = 0) -> View:
+        """The group right now, with what is on its way.
+
+        Args:
+            now: seconds.
+            most_cameras: in this replica's own row.
+        """
+        return self.table.view(now, self.row(now, most_cameras=most_cameras))
 
     def _sending(self, now: float) -> dict[str, int]:
         on_their_way = {peer: transit.on_its_way(now) for peer, transit in self._transits.items()}
@@ -100,8 +105,13 @@ class Member:
         own = self.monitor.mu
         return self.table.mean_mu(now) if own is None else own
 
-    def row(self, now: float) -> Row:
-        """Its row right now."""
+    def row(self, now: float, *, most_cameras: int = MAX_CAMERAS) -> Row:
+        """Its row right now.
+
+        Args:
+            now: seconds.
+            most_cameras: whose rates are counted up, which costs more than all the rest.
+        """
         self.monitor.advance(now)
         return Row(
             replica=self.replica,
@@ -116,7 +126,7 @@ class Member:
             received=self._received,
             sending=self._sending(now),
             item_bytes=round(self.monitor.item_bytes, 1),
-            cameras=self.monitor.cameras(MAX_CAMERAS),
+            cameras=self.monitor.cameras(most_cameras) if most_cameras else {},
         )
 
     def relay(self, now: float) -> tuple[Relayed, ...]:

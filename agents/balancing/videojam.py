@@ -20,7 +20,15 @@ from agents.balancing.policy import Policy, compute_policy
 from agents.balancing.settings import BalancingSettings
 from agents.balancing.signals import CongestionRisk, InformationRequest, Signal, StateUpdate
 from agents.balancing.table import View
-from agents.balancing.values import Floats, Forecast, Histories, Queue, Relayed, Row
+from agents.balancing.values import (
+    MAX_CAMERAS,
+    Floats,
+    Forecast,
+    Histories,
+    Queue,
+    Relayed,
+    Row,
+)
 
 _SMALL_GROUP = 100
 """Replicas up to which a policy costs next to nothing, some 0.2 ms."""
@@ -77,7 +85,7 @@ class VideoJam(MemberBalancer):
 
     def demand(self, now: float) -> Demand:
         """What the whole known group has to do in the next k slots, against what it can do."""
-        view = self._member.view(now)
+        view = self._member.view(now, most_cameras=MAX_CAMERAS)
         seconds = self._settings.slots * self._settings.slot
         cameras: dict[str, float] = {}
         for row in view.rows:

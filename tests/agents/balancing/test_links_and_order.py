@@ -24,14 +24,14 @@ def test_latency_and_bandwidth_are_told_apart_when_sizes_differ(
     for size in spread:
         links.delivered("a", size, latency + size / bandwidth)
     for size in (1000, 50_000, 200_000):
-        assert links.seconds("a", size) == pytest.approx(latency + size / bandwidth, rel=0.02)
+        assert links.line("a").seconds(size) == pytest.approx(latency + size / bandwidth, rel=0.02)
 
 
 def test_equal_sizes_tell_the_total_only() -> None:
     links = Links(bandwidth=1e6)
     for _ in range(30):
         links.delivered("a", 1000, 0.05)
-    assert links.seconds("a", 1000) == pytest.approx(0.05)
+    assert links.line("a").seconds(1000) == pytest.approx(0.05)
     assert links.throughput("a") == pytest.approx(20_000)
 
 
@@ -40,26 +40,26 @@ def test_an_estimate_follows_a_link_that_became_slower() -> None:
     sizes = [7919 * n % 40_000 for n in range(1, 100)]
     for size in sizes:
         links.delivered("a", size, size / 1e6)
-    assert links.seconds("a", 10_000) == pytest.approx(0.01, rel=0.01)
+    assert links.line("a").seconds(10_000) == pytest.approx(0.01, rel=0.01)
     for size in sizes:
         links.delivered("a", size, size / 1e5)
-    assert links.seconds("a", 10_000) == pytest.approx(0.1, rel=0.05)
+    assert links.line("a").seconds(10_000) == pytest.approx(0.1, rel=0.05)
 
 
 def test_before_any_delivery_and_after_goodbye_the_assumption_holds() -> None:
     links = Links(latency=0.02, bandwidth=1e6)
     links.delivered("a", 1000, 9.0)
-    assert links.seconds("b", 1000) == pytest.approx(0.021)
+    assert links.line("b").seconds(1000) == pytest.approx(0.021)
     assert links.throughput("b") == 0
     links.forget("a")
-    assert links.seconds("a", 1000) == pytest.approx(0.021)
+    assert links.line("a").seconds(1000) == pytest.approx(0.021)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
 def test_deliveries_without_a_duration_say_nothing(seconds: float) -> None:
     links = Links(latency=0.02, bandwidth=1e6)
     links.delivered("a", 1000, seconds)
-    assert links.seconds("a", 0) == 0.02
+    assert links.line("a").seconds(0) == 0.02
 
 
 def work(hops: Sequence[int]) -> list[Waiting]:
