@@ -38,30 +38,32 @@ def describe_balance(
     balancer: Balancer,
     tally: Tally,
     *,
+    now: float,
     policy: str,
     replica: str,
     overloaded_since: float | None,
     alive_seconds: float,
     drift: Callable[[], ForecasterState] | None = None,
-    row_at: float | None = None,
+    with_row: bool = False,
 ) -> Balance:
     """All that a balancer shows; called with the hand's lock held.
 
     Args:
         balancer: what it knows.
         tally: what was done.
+        now: seconds.
         policy: the balancer's name.
         replica: whose.
         overloaded_since: when the group began to lack capacity; None when it does not.
         alive_seconds: since the start.
         drift: how the forecaster does.
-        row_at: seconds, for the row of this moment; None for none.
+        with_row: whether the row of this moment is in it.
     """
     member = balancer.member
     common = balancer.policy if isinstance(balancer, VideoJam) else None
     return Balance(
         policy=policy,
-        row=None if row_at is None else member.row(row_at),
+        row=member.row(now) if with_row else None,
         forecast=None if common is None else common.load_of(replica),
         arrivals=member.monitor.arrivals(member.settings.slots),
         coming=balancer.coming if isinstance(balancer, VideoJam) else None,
@@ -70,7 +72,7 @@ def describe_balance(
         offloaded_bytes=tally.offloaded_bytes,
         received=dict(tally.received),
         failed=tally.failed,
-        links=_links(balancer),
+        links=_links(balancer, now),
         dropped=dict(tally.dropped),
         shed=tally.shed,
         signals_sent=dict(tally.signals_sent),
@@ -82,13 +84,13 @@ def describe_balance(
     )
 
 
-def _links(balancer: Balancer) -> dict[str, LinkState]:
+def _links(balancer: Balancer, now: float) -> dict[str, LinkState]:
     if not isinstance(balancer, VideoJam):
         return {}
     links, size = balancer.links, balancer.member.monitor.item_bytes
     return {
         peer: LinkState(
-            seconds=round(links.line(peer).seconds(size), 5),
+            seconds=round(links.line(now, peer).seconds(size), 5),
             bytes_per_second=round(links.throughput(peer)),
         )
         for peer in links.peers

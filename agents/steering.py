@@ -248,12 +248,13 @@ class Steering:
         return describe_balance(
             self._balancer,
             self.tally,
+            now=self._now(),
             policy=self._config.functions[self._function].balancing_policy,
             replica=self._replica,
             overloaded_since=self._overload.since,
             alive_seconds=self._monotonic() - self._began,
             drift=self._drift,
-            row_at=self._now() if with_row else None,
+            with_row=with_row,
         )
 
     def claim(self, actions: Iterable[Action], outgoing: Outgoing | None = None) -> Outgoing:

@@ -151,7 +151,8 @@ class Dispatcher:
             return {}
         chosen: dict[str, list[Hashable]] = {}
         ways = {
-            peer: _Way(peers[peer].busy, peers[peer].mu, self._links.line(peer)) for peer in room
+            peer: _Way(peers[peer].busy, peers[peer].mu, self._links.line(now, peer))
+            for peer in room
         }
         for place, item in self._candidates(queue, room, ways):
             if item.size > self._budget:

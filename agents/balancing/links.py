@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+_FORGET_SECONDS = 10.0
+"""Deliveries of so long ago count a third. A link that looks slow is not used, so that nothing
+would ever show that it no longer is."""
+_SURE = 3.0
+"""Recent deliveries from which on they alone count, and nothing of what is assumed."""
+_OUTLIER = 4.0
+"""A delivery counts as at most so many times what was expected: the first one opens connections,
+and a stalled machine delays some; a slow link delays all, and is known after a few more."""
 
 
 @dataclass(slots=True)
 class _Sums:
     """Exponentially forgotten sums of a regression of seconds on bytes."""
 
+    at: float
     weight: float = 0.0
     size: float = 0.0
     seconds: float = 0.0
     size_size: float = 0.0
     size_seconds: float = 0.0
     rate: float = 0.0
+
+    def fade(self, keep: float) -> None:
+        """Weigh what is known less."""
+        self.weight *= keep
+        self.size *= keep
+        self.seconds *= keep
+        self.size_size *= keep
+        self.size_seconds *= keep
+
+    def slope(self) -> float | None:
+        """Seconds a byte; None while the sizes are too alike to tell."""
+        mean = self.size / self.weight
+        variance = self.size_size / self.weight - mean * mean
+        if variance <= (0.05 * mean) ** 2:
+            return None
+        covariance = self.size_seconds / self.weight - mean * self.seconds / self.weight
+        return max(0.0, covariance / variance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +67,8 @@ class Links:
 
     A delivery of b bytes is taken to last ``latency + b / bandwidth``. Both follow from an
     exponentially weighted least-squares line through the deliveries, once their sizes differ enough
-    to tell the two apart; before that, the whole mean counts as latency.
+    to tell the two apart; before that, the whole mean counts as latency. What is assumed counts
+    before the first deliveries, and again when there have been none for a while.
 
     Args:
         latency: seconds, assumed of a peer before its first delivery.
@@ -50,24 +79,26 @@ class Links:
     def __init__(
         self, *, latency: float = 0.01, bandwidth: float = 125e6, memory: float = 20.0
     ) -> None:
-        self._latency = latency
-        self._bandwidth = bandwidth
+        self._assumed = Line(latency, 1 / bandwidth)
         self._keep = 1 - 1 / memory
         self._peers: dict[str, _Sums] = {}
 
-    def delivered(self, peer: str, size: int, seconds: float) -> None:
+    def delivered(self, now: float, peer: str, size: int, seconds: float) -> None:
         """A delivery has been acknowledged; one without duration says nothing."""
         if not 0 < seconds < float("inf") or size < 0:
             return
-        sums = self._peers.setdefault(peer, _Sums())
-        keep = self._keep
-        sums.weight = keep * sums.weight + 1
-        sums.size = keep * sums.size + size
-        sums.seconds = keep * sums.seconds + seconds
-        sums.size_size = keep * sums.size_size + size * size
-        sums.size_seconds = keep * sums.size_seconds + size * seconds
+        usual = self.line(now, peer).seconds(size)
+        counted = min(seconds, _OUTLIER * usual) if usual else seconds
+        sums = self._peers.setdefault(peer, _Sums(now))
+        sums.fade(self._keep * math.exp(min(0.0, sums.at - now) / _FORGET_SECONDS))
+        sums.at = max(sums.at, now)
+        sums.weight += 1
+        sums.size += size
+        sums.seconds += counted
+        sums.size_size += size * size
+        sums.size_seconds += size * counted
         rate = size / seconds
-        sums.rate = rate if not sums.rate else keep * sums.rate + (1 - keep) * rate
+        sums.rate = rate if not sums.rate else self._keep * sums.rate + (1 - self._keep) * rate
 
     def forget(self, peer: str) -> None:
         """It is gone."""
@@ -83,22 +114,18 @@ class Links:
         sums = self._peers.get(peer)
         return 0.0 if sums is None else sums.rate
 
-    def per_byte(self, peer: str) -> float:
-        """Seconds that one more byte takes."""
-        sums = self._peers.get(peer)
-        if sums is None:
-            return 1 / self._bandwidth
-        mean = sums.size / sums.weight
-        variance = sums.size_size / sums.weight - mean * mean
-        if variance <= (0.05 * mean) ** 2:
-            return 1 / self._bandwidth
-        covariance = sums.size_seconds / sums.weight - mean * sums.seconds / sums.weight
-        return max(0.0, covariance / variance)
-
-    def line(self, peer: str) -> Line:
+    def line(self, now: float, peer: str) -> Line:
         """Expected duration of a delivery, as a function of its size."""
-        sums = self._peers.get(peer)
+        sums, assumed = self._peers.get(peer), self._assumed
         if sums is None:
-            return Line(self._latency, 1 / self._bandwidth)
-        slope = self.per_byte(peer)
-        return Line((sums.seconds - slope * sums.size) / sums.weight, slope)
+            return assumed
+        slope = sums.slope()
+        if slope is None:
+            slope = assumed.per_byte
+        start = (sums.seconds - slope * sums.size) / sums.weight
+        recent = sums.weight * math.exp(min(0.0, sums.at - now) / _FORGET_SECONDS)
+        sure = min(1.0, recent / _SURE)
+        return Line(
+            sure * start + (1 - sure) * assumed.start,
+            sure * slope + (1 - sure) * assumed.per_byte,
+        )

@@ -152,7 +152,7 @@ class VideoJam(MemberBalancer):
     def delivered(self, now: float, peer: str, items: int, size: int, seconds: float) -> Actions:
         """Measure the link."""
         self._dispatcher.acknowledged(size)
-        self._links.delivered(peer, size, seconds)
+        self._links.delivered(now, peer, size, seconds)
         return ()
 
     def failed(self, now: float, peer: str, items: int, size: int) -> Actions:

@@ -159,8 +159,8 @@ def test_a_small_gain_is_no_reason_to_move() -> None:
 
 def test_a_slow_link_makes_offloads_not_worth_it() -> None:
     links = Links()
-    for size in (50, 100, 150, 200):
-        links.delivered("a", size, 0.5 + size / 100)
+    for size in (50, 100, 150, 200) * 8:
+        links.delivered(0.0, "a", size, 0.5 + size / 100)
     work = Dispatcher(BalancingSettings(), links)
     work.adopt([transfer("a", 10, 10)], 0.0, 10.0)
     assert sent(work, 0.0, queue(10)) == {}  # 1.5 s on the link alone
@@ -170,7 +170,7 @@ def test_a_slow_link_makes_offloads_not_worth_it() -> None:
 def test_what_is_on_its_way_delays_what_follows() -> None:
     links = Links()
     for size in (50, 100, 150, 200):
-        links.delivered("a", size, size / 1000)
+        links.delivered(0.0, "a", size, size / 1000)
     work = Dispatcher(BalancingSettings(), links)
     work.adopt([transfer("a", 10, 10)], 0.0, 10.0)
     fast = {"a": Peer(busy=0, mu=1000)}
