@@ -65,8 +65,8 @@ class BalancingSettings:
     hop_limit: int = 2
     least: int = 1
     link_aware: bool = True
-    gain: float = 0.01
-    gain_fraction: float = 0.1
+    gain: float = 0.002
+    gain_fraction: float = 0.05
     bytes_per_second: float | None = None
     error: float = 0.2
     relay_rows: int = 16

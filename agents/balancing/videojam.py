@@ -135,14 +135,15 @@ class VideoJam(MemberBalancer):
     def offloaded(self, now: float, sender: str, items: int, table: Sequence[Relayed]) -> Actions:
         """Work is always accepted; what it says about the others' plans is checked."""
         changed = self._member.heard_relayed(now, table)
-        self._received[sender] = self._received.get(sender, 0) + items
         self._member.offloaded(sender, items)
         policy = self._policy
         react = self._settings.react
         fresh = policy is not None and react is not None and now - policy.at < react
         if not fresh and (changed or self._dispatcher.peers):
-            # Only to judge by: the running offload goes on under its own policy.
             policy = self._compute(now, self._member.view(now))
+            if react is not None:  # as printed, the running offload goes on under its own policy
+                self._adopt(now, policy)
+        self._received[sender] = self._received.get(sender, 0) + items
         if policy is None:
             return ()
         if not any(transfer.sender == sender for transfer in policy.sent_to(self._me)):
