@@ -17,18 +17,15 @@ from dataclasses import dataclass, field
 from agents.balancing import (
     Action,
     Actions,
-    Admission,
     Balancer,
     CapacityEvent,
     Offload,
-    Overload,
     PublishState,
     Relayed,
     Row,
     Signal,
-    VideoJam,
-    shed,
 )
+from agents.capacity import CapacityWatch
 from agents.exchange import Exchange, Gone, Message
 from agents.hand import Entry, Hand
 from agents.outbox import Outbox
@@ -120,22 +117,7 @@ class Steering:
         self._stopping = threading.Event()
         self._unacknowledged = 0
         self._spread = random.Random(replica)  # noqa: S311 - no secret: which of a peer's partitions
-        self._admission = Admission()
-        # With the policy `oldest` importance decides about what waits, not about what may enter.
-        by_importance = config.overload.policy == "priority"
-        self._overload = Overload(
-            function, priorities=config.overload.priorities if by_importance else None
-        )
-        self._overload_due = 0.0
-        self._entrances = {
-            name: (
-                pipeline.steps[0].name,
-                tuple(dict.fromkeys(step.function for step in pipeline.steps)),
-            )
-            for name, pipeline in config.pipelines.items()
-            if pipeline.steps[0].function == function
-        }
-        self._thins = config.overload.policy in ("rate", "priority") and bool(self._entrances)
+        self._capacity = CapacityWatch(balancer, config=config, function=function, replica=replica)
         self.tally = Tally()
 
     def _now(self) -> float:
@@ -200,19 +182,21 @@ class Steering:
             actions: list[Actions] = [self._hear(now, message) for message in messages]
             actions.append(self._balancer.tick(now, self._hand.snapshot()))
             outgoing = self.claim(action for group in actions for action in group)
-            self._watch_capacity(now, outgoing)
+            event = self._capacity.look(now)
+            if event is not None:
+                outgoing.capacity.append(event)
+            if self._capacity.sheds:
+                waiting = self._hand.snapshot().waiting
+                entries = self._hand.claim(self._capacity.too_old(now, waiting))
+                self.tally.shed += len(entries)
+                outgoing.dropped += [(entry, "overload") for entry in entries]
             return outgoing
 
     # -- what happens; with the hand's lock held ------------------------------------------------
 
     def admits(self, pipeline: str, step: str, camera: str) -> bool:
         """Whether a frame may pass; ask once a frame. Only at the first step any may not."""
-        if not self._thins:
-            return True
-        first, functions = self._entrances.get(pipeline, ("", ()))
-        if step != first:
-            return True
-        admitted = self._admission.admits(self._now(), camera, functions)
+        admitted = self._capacity.admits(self._now(), pipeline, step, camera)
         self.tally.shed += not admitted
         return admitted
 
@@ -251,7 +235,7 @@ class Steering:
             now=self._now(),
             policy=self._config.functions[self._function].balancing_policy,
             replica=self._replica,
-            overloaded_since=self._overload.since,
+            overloaded_since=self._capacity.overloaded_since,
             alive_seconds=self._monotonic() - self._began,
             drift=self._drift,
             with_row=with_row,
@@ -282,7 +266,7 @@ class Steering:
                 return self._balancer.heard(now, message.balance.row)
             return ()
         if isinstance(message, CapacityEvent):
-            self._admission.hear(now, message)
+            self._capacity.hear(now, message)
             return ()
         if message.sender == self._replica:
             return ()
@@ -298,30 +282,6 @@ class Steering:
                 state.host,
                 state.replica,
             )
-
-    # -- overload -------------------------------------------------------------------------------
-
-    def _watch_capacity(self, now: float, outgoing: Outgoing) -> None:
-        """Once a second, look whether the whole group lacks capacity."""
-        balancer = self._balancer
-        if now < self._overload_due or not isinstance(balancer, VideoJam):
-            return
-        self._overload_due = now + 1.0
-        demand = balancer.demand(now)
-        event = self._overload.update(now, demand)
-        # Everybody finds the same; one says it.
-        first = min((self._replica, *balancer.member.table.alive(now)))
-        if event is not None and first == self._replica:
-            outgoing.capacity.append(event)
-        if self._overload.since is None or self._config.overload.policy != "oldest":
-            return
-        # What this replica cannot do within the window is too old by then.
-        keep = int(balancer.member.mu(now) * demand.seconds)
-        waiting = self._hand.snapshot().waiting
-        keys = shed(waiting, keep, priorities=self._config.overload.priorities)
-        entries = self._hand.claim(keys)
-        self.tally.shed += len(entries)
-        outgoing.dropped += [(entry, "overload") for entry in entries]
 
     # -- sending; without the lock --------------------------------------------------------------
 

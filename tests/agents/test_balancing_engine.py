@@ -229,3 +229,26 @@ def test_frames_are_thinned_where_they_enter_when_the_group_lacks_capacity(
         for account in auditor.ledger.accounts():
             reasons.update(account.dropped)
     assert set(reasons) == {"overload at find"}
+
+
+def test_with_the_policy_oldest_what_waits_too_long_is_dropped(
+    transport: MemoryTransport,
+) -> None:
+    plant = plant_of(transport, "videojam", queue={"items": 1000})
+    plant.config = plant.config.model_copy(
+        update={"overload": plant.config.overload.model_copy(update={"policy": "oldest"})}
+    )
+
+    def slow(_: Item) -> list[Any]:
+        return []
+
+    with plant.engine("find", Scripted(slow, seconds=0.2)) as running:
+        running.wait_for_partitions(2)
+        plant.send_frames(300)
+        wait_until(lambda: running.engine.status().dropped >= 100, "the oldest go")
+    with plant.auditor() as auditor:
+        wait_until(lambda: auditor.poll(0.05) or auditor.ledger.accounts(), "an account")
+        reasons = Counter[str]()
+        for account in auditor.ledger.accounts():
+            reasons.update(account.dropped)
+    assert set(reasons) == {"overload at find"}
