@@ -1,8 +1,10 @@
 """Load with random kills, stops and broker restarts, and the account of every frame at the end.
 
     python -m evaluation.benchmarks.soak --minutes 30
+    python -m evaluation.benchmarks.soak --minutes 2 --seed 7
 
-Exits with 1 when a frame is unaccounted for.
+Two replicas are never killed, so that their memory and threads can be followed. Exits with 1 when a
+frame is unaccounted for, or when a replica that was not killed keeps growing.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from __future__ import annotations
 import signal
 import tempfile
 import time
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import psutil
@@ -20,80 +24,223 @@ import typer
 from rich.console import Console
 
 from dataflow.broker import EmbeddedBroker
-from evaluation.testbed import Testbed, temporary_broker
+from evaluation.testbed import ReplicaPlan, Testbed, Totals, temporary_broker
 from evaluation.thesis_case import declare, plans, start_cameras
 
+Harm: TypeAlias = Literal["kill", "stop", "leave", "broker"]
 
-def main(
-    *,
-    minutes: Annotated[float, typer.Option(min=0.5)] = 30.0,
-    seed: Annotated[int, typer.Option()] = 1,
-    report: Annotated[float, typer.Option(help="Seconds between two lines.")] = 60.0,
-) -> None:
-    """Load with random kills, stops and broker restarts; ends with the account of all frames.
+SPARED = ("yolo-0", "ocr-0")
+"""Never killed, nor asked to leave: stops and broker restarts hit them too."""
+_ODDS = {"kill": 0.4, "stop": 0.25, "leave": 0.25, "broker": 0.1}
+_GROWTH_MB_A_MINUTE = 1.0
+"""A replica that grows faster, after its first minutes, leaks."""
+_SETTLING_SECONDS = 120.0
+"""A process fills its buffers and caches before it stays as large as it is."""
+_LEAST_SAMPLES = 10
 
-    Exits with 1 when a frame is unaccounted for.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A process at one moment.
+
+    Attributes:
+        age: seconds since it was started.
+        megabytes: resident memory.
+        threads: how many.
     """
-    console = Console()
+
+    age: float
+    megabytes: float
+    threads: int
+
+
+@dataclass(slots=True)
+class Soaked:
+    """What a soak came to.
+
+    Attributes:
+        totals: the account of all frames.
+        unique: results after identity.
+        repeated: results that came again, and were told apart by their identity.
+        harms: how often each thing was done.
+        samples: of each process that was seen.
+    """
+
+    totals: Totals
+    unique: int
+    repeated: int
+    harms: dict[str, int]
+    samples: dict[tuple[str, int], list[Sample]] = field(default_factory=dict)
+
+    @property
+    def accounted(self) -> bool:
+        """Whether produced = processed + dropped + dead."""
+        totals = self.totals
+        ended = totals.processed + sum(totals.dropped.values()) + totals.dead
+        return not totals.open and totals.produced == ended
+
+    def growth(self) -> dict[str, float]:
+        """Megabytes a minute of the spared replicas, after their first minutes; by least squares.
+
+        Empty when the soak was too short to tell.
+        """
+        found = {}
+        for (name, _), samples in self.samples.items():
+            old = [s for s in samples if s.age >= _SETTLING_SECONDS]
+            if name in SPARED and len(old) >= _LEAST_SAMPLES:
+                minutes = [s.age / 60 for s in old]
+                found[name] = float(np.polyfit(minutes, [s.megabytes for s in old], 1)[0])
+        return found
+
+    def threads(self) -> dict[str, tuple[int, int]]:
+        """Fewest and most threads of the spared replicas after their first minutes."""
+        found = {}
+        for (name, _), samples in self.samples.items():
+            counts = [s.threads for s in samples if s.age >= _SETTLING_SECONDS]
+            if name in SPARED and counts:
+                found[name] = (min(counts), max(counts))
+        return found
+
+
+def soak(
+    broker: EmbeddedBroker,
+    folder: Path,
+    *,
+    replicas: Sequence[ReplicaPlan],
+    cameras: int,
+    seconds: float,
+    seed: int,
+    harms: Iterator[Harm],
+    say: Callable[[str], None],
+    declared: Mapping[str, Any] | None = None,
+) -> Soaked:
+    """Do harm until the time is over, then wait for every frame.
+
+    Args:
+        broker: running; may be killed and started again.
+        folder: for the workers' logs.
+        replicas: the workers.
+        cameras: how many.
+        seconds: of load.
+        seed: of load and chance.
+        harms: what is done, one after the other; the rest of the load passes undisturbed when
+            there are no more.
+        say: told what happens.
+        declared: topics.yaml; the thesis' case when None.
+    """
     rng = np.random.default_rng(seed)
-    with temporary_broker() as broker, tempfile.TemporaryDirectory() as folder:
-        declared = declare(broker.bootstrap_servers, policy="videojam")
-        with Testbed(declared, plans(), Path(folder)) as bed:
-            start_cameras(bed, 3, 60 * minutes, seed)
-            due = report
-            while bed.now < 60 * minutes:
-                time.sleep(float(rng.uniform(4, 10)))
-                console.print(f"{bed.now:6.0f} s: {harm(bed, broker, rng)}", highlight=False)
-                if bed.now >= due:
-                    console.print(footprint(bed), highlight=False)
-                    due += report
-            totals = bed.drain(120)
-            console.print(footprint(bed), highlight=False)
-            unique = len(bed.ends)
-    console.print(asdict(totals))
-    console.print(f"{unique} results after identity, {bed.repeated} came twice")
-    ended = totals.processed + sum(totals.dropped.values()) + totals.dead
-    if totals.open or totals.produced != ended:
-        console.print("[red]frames are unaccounted for[/red]")
-        raise typer.Exit(1)
-    console.print("produced = processed + dropped + dead")
+    done: dict[str, int] = defaultdict(int)
+    samples: dict[tuple[str, int], list[Sample]] = defaultdict(list)
+    declaration = declared or declare(broker.bootstrap_servers, policy="videojam")
+    with Testbed(declaration, replicas, folder) as bed:
+        start_cameras(bed, cameras, seconds, seed)
+        while bed.now < seconds:
+            time.sleep(min(float(rng.uniform(2, 6)), max(0.0, seconds - bed.now)))
+            kind = next(harms, None)
+            if kind is not None and bed.now < seconds:
+                say(f"{bed.now:6.0f} s: {harm(bed, broker, rng, kind)}")
+                done[kind] += 1
+            look(bed, samples)
+        say("waiting for what is under way")
+        totals = bed.drain(120)
+        look(bed, samples)
+        unique, repeated = len(bed.ends), bed.repeated
+    return Soaked(totals, unique, repeated, dict(done), dict(samples))
 
 
-def harm(bed: Testbed, broker: EmbeddedBroker, rng: np.random.Generator) -> str:
+def harm(bed: Testbed, broker: EmbeddedBroker, rng: np.random.Generator, kind: Harm) -> str:
     """Do something bad, and mend it; returns what."""
-    name = str(rng.choice(list(bed.replicas)))
-    kind = rng.choice(["kill", "stop", "leave", "broker"], p=[0.4, 0.25, 0.25, 0.1])
+    may_go = [name for name in bed.replicas if name not in SPARED]
     pause = float(rng.uniform(1, 9))
+    if kind == "broker":
+        broker.kill()
+        time.sleep(pause / 3)
+        broker.start()
+        return f"broker killed, back after {pause / 3:.0f} s"
+    if kind == "stop":
+        name = str(rng.choice(list(bed.replicas)))
+        bed.send_signal(name, signal.SIGSTOP)
+        time.sleep(pause)
+        bed.send_signal(name, signal.SIGCONT)
+        return f"{name} stopped for {pause:.0f} s"
+    name = str(rng.choice(may_go))
     if kind == "kill":
         bed.kill(name)
         time.sleep(pause)
         bed.start(name)
         return f"{name} killed, back after {pause:.0f} s"
-    if kind == "stop":
-        bed.send_signal(name, signal.SIGSTOP)
-        time.sleep(pause)
-        bed.send_signal(name, signal.SIGCONT)
-        return f"{name} stopped for {pause:.0f} s"
-    if kind == "leave":
-        bed.send_signal(name, signal.SIGTERM)
-        bed.processes[name].wait(60)
-        bed.start(name)
-        return f"{name} left and came back"
-    broker.kill()
-    time.sleep(pause / 3)
-    broker.start()
-    return f"broker killed, back after {pause / 3:.0f} s"
+    bed.send_signal(name, signal.SIGTERM)
+    bed.processes[name].wait(60)
+    bed.start(name)
+    return f"{name} left and came back"
 
 
-def footprint(bed: Testbed) -> str:
-    """Memory and threads of the workers, by age."""
-    rows = []
+def look(bed: Testbed, samples: dict[tuple[str, int], list[Sample]]) -> None:
+    """Note memory and threads of all workers."""
     for name, process in bed.processes.items():
+        if process.poll() is not None:
+            continue
         seen = psutil.Process(process.pid)
-        age = time.time() - seen.create_time()
-        memory = seen.memory_info().rss / 1e6
-        rows.append(f"{name} {age:.0f} s old: {memory:.0f} MB, {seen.num_threads()} threads")
-    return "  " + "; ".join(rows)
+        samples[name, process.pid].append(
+            Sample(
+                age=time.time() - seen.create_time(),
+                megabytes=seen.memory_info().rss / 1e6,
+                threads=seen.num_threads(),
+            )
+        )
+
+
+def at_random(rng: np.random.Generator) -> Iterator[Harm]:
+    """Harm without end."""
+    kinds: tuple[Harm, ...] = get_args(Harm)
+    odds = [_ODDS[kind] for kind in kinds]
+    while True:
+        yield kinds[int(rng.choice(len(kinds), p=odds))]
+
+
+def main(
+    *,
+    minutes: Annotated[float, typer.Option(min=0.5)] = 30.0,
+    cameras: Annotated[int, typer.Option(min=1)] = 3,
+    seed: Annotated[int, typer.Option(help="Of load and harm.")] = 1,
+) -> None:
+    """Load with random kills, stops and broker restarts; ends with the account of all frames.
+
+    Exits with 1 when a frame is unaccounted for, or a replica keeps growing.
+    """
+    console = Console(highlight=False)
+    with temporary_broker() as broker, tempfile.TemporaryDirectory() as folder:
+        result = soak(
+            broker,
+            Path(folder),
+            replicas=plans(),
+            cameras=cameras,
+            seconds=60 * minutes,
+            seed=seed,
+            harms=at_random(np.random.default_rng([seed, 1])),
+            say=console.print,
+        )
+    totals = result.totals
+    console.print("harm: " + ", ".join(f"{kind} {n}" for kind, n in sorted(result.harms.items())))
+    dropped = ", ".join(f"{reason} {n}" for reason, n in sorted(totals.dropped.items())) or "none"
+    console.print(
+        f"produced {totals.produced} = processed {totals.processed} + dropped ({dropped}) "
+        f"+ dead {totals.dead}; open {totals.open}"
+    )
+    console.print(
+        f"{result.unique} results after identity; {result.repeated} came twice and were told apart"
+    )
+    growth = result.growth()
+    for name, (fewest, most) in result.threads().items():
+        rate = f"{growth[name]:+.2f} MB a minute" if name in growth else "too young to tell growth"
+        console.print(f"{name}: {rate}, {fewest} to {most} threads")
+    leaking = [name for name, rate in growth.items() if rate > _GROWTH_MB_A_MINUTE]
+    if not result.accounted:
+        console.print("[red]frames are unaccounted for[/red]")
+    if leaking:
+        console.print(f"[red]growing: {', '.join(leaking)}[/red]")
+    if leaking or not result.accounted:
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":
