@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 
-from agents.balancing import BalancingSettings, Forecast, last_window, make_balancer
+from agents.balancing import BalancingSettings, Forecast, Place, last_window, make_balancer
 from agents.engine import Engine
 from agents.exchange import DirectExchange, Exchange
 from agents.state import Balance, ForecasterState, ReplicaState
@@ -70,14 +70,15 @@ def build_engine(
     started_at = clock()
     balancer = make_balancer(
         settings.balancing_policy,
-        replica=replica,
-        incarnation=life,
-        now=started_at,
-        forecast=forecast or last_window(balancing.slots),
-        settings=balancing,
-        batch=settings.batch.max,
-        wrr_original_weights=settings.balancing.wrr_original_weights,
-        wrr_keep_dead=settings.balancing.wrr_keep_dead,
+        Place(
+            replica=replica,
+            incarnation=life,
+            now=started_at,
+            forecast=forecast or last_window(balancing.slots),
+            settings=balancing,
+            batch=settings.batch.max,
+            parameters=settings.balancing.parameters,
+        ),
     )
 
     def describe(status: ReplicaStatus, balance: Balance) -> ReplicaState:

@@ -163,6 +163,15 @@ def test_a_wrong_value_comes_with_the_meaning_of_its_key() -> None:
     )
 
 
+def test_a_balancer_that_is_not_installed_is_named_with_those_that_are() -> None:
+    text = changed("  read: {}", "  read: {balancing: {policy: jqs}}")
+    error = fault(text)
+    assert error.key == "functions.read.balancing.policy"
+    assert error.line == line_of(text, "policy: jqs")
+    assert "did you mean 'jsq'" in str(error)
+    assert "shared-queue" in str(error)
+
+
 def test_further_faults_are_counted() -> None:
     error = fault(changed("batch: {max: 4, wait: 10ms}", "batch: {max: 0, wait: x}"))
     assert error.key == "functions.detect.batch.max"

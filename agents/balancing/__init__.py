@@ -14,7 +14,7 @@ from agents.balancing.order import Fifo, Order, ThesisOrder, make_order
 from agents.balancing.overload import Admission, CapacityEvent, Demand, Overload, max_min, shed
 from agents.balancing.policy import Policy, Transfer, compute_policy
 from agents.balancing.pull import SharedQueue
-from agents.balancing.registry import BALANCERS, BalancerName, make_balancer
+from agents.balancing.registry import BALANCERS, BalancerFactory, Place, make_balancer
 from agents.balancing.settings import BalancingSettings
 from agents.balancing.signals import (
     CongestionRisk,
@@ -36,7 +36,7 @@ __all__ = [
     "Actions",
     "Admission",
     "Balancer",
-    "BalancerName",
+    "BalancerFactory",
     "BalancingSettings",
     "CapacityEvent",
     "CongestionRisk",
@@ -53,6 +53,7 @@ __all__ = [
     "Order",
     "Overload",
     "Peer",
+    "Place",
     "Policy",
     "Priority",
     "PublishState",

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -17,6 +18,8 @@ from pydantic import (
 )
 
 from dataflow.config.units import Duration, Size
+from dataflow.errors import ConfigError
+from dataflow.plugins import installed, remedy_for
 
 Name = Annotated[
     str,
@@ -128,13 +131,30 @@ class RetentionConfig(_Model):
     """Bytes per partition above which the oldest are deleted; no limit when absent."""
 
 
+BALANCERS = "videojam.balancers"
+"""Entry-point group of balancers."""
+
+
+def _installed_balancer(name: str) -> str:
+    try:
+        known = installed(BALANCERS, "a balancer")
+    except ConfigError as error:
+        raise ValueError(error.message) from error
+    if name not in known:
+        raise ValueError(f"no such balancer; {remedy_for(name, known, 'balancers')}")
+    return name
+
+
 class BalancingConfig(_Model):
     """How the replicas of a function share their work."""
 
-    policy: Literal["videojam", "none", "wrr", "shared-queue", "jsq"] | None = None
-    """videojam forecasts and sends surplus straight to peers; wrr deals round by speed; jsq sends
-    each item where it is done first; shared-queue lets idle replicas ask for work; none leaves
-    items where Kafka puts them. Absent: videojam, but none for a stateful function."""
+    policy: Annotated[str, AfterValidator(_installed_balancer)] | None = None
+    """Entry point under videojam.balancers. videojam forecasts and sends surplus straight to peers;
+    wrr deals round by speed; jsq sends each item where it is done first; shared-queue lets idle
+    replicas ask for work; none leaves items where Kafka puts them. Absent: videojam, but none for a
+    stateful function."""
+    parameters: dict[str, object] = Field(default_factory=dict)
+    """Passed to the balancer, which validates them; wrr has original_weights and keep_dead."""
     forecaster: str | None = None
     """Entry point under videojam.forecasters; the one that ships when absent."""
     forecaster_parameters: dict[str, object] = Field(default_factory=dict)
@@ -154,10 +174,6 @@ class BalancingConfig(_Model):
     """How often an item may be handed on."""
     bytes_per_second: Size | None = None
     """Most bytes that a replica hands on in a second; no limit when absent."""
-    wrr_original_weights: bool = False
-    """wrr: weights as the thesis' authors compute them, which distort 1:2:3 to 2:3:4."""
-    wrr_keep_dead: bool = False
-    """wrr: go on sending to neighbours that are silent, as the original does."""
     exchange: Literal["direct", "faust"] = "direct"
     """How rows and signals travel: through a reader of the replica's own, or Faust agents."""
 
@@ -195,7 +211,7 @@ class FunctionConfig(_Model):
     """How its replicas share their work."""
 
     @property
-    def balancing_policy(self) -> Literal["videojam", "none", "wrr", "shared-queue", "jsq"]:
+    def balancing_policy(self) -> str:
         """The balancer in force."""
         return self.balancing.policy or ("none" if self.stateful else "videojam")
 

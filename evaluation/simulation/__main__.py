@@ -19,10 +19,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from agents.balancing import BALANCERS, BalancerName, BalancingSettings
+from agents.balancing import BALANCERS, BalancingSettings
 from evaluation.simulation.scenarios import Outcome, Scenario, pipeline, simulate
 
-_VARIANTS: tuple[tuple[str, BalancerName, BalancingSettings], ...] = (
+_VARIANTS: tuple[tuple[str, str, BalancingSettings], ...] = (
     *((name, name, BalancingSettings()) for name in BALANCERS if name != "videojam"),
     ("videojam", "videojam", BalancingSettings()),
     ("videojam, as printed", "videojam", BalancingSettings.thesis()),

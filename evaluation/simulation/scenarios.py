@@ -10,9 +10,9 @@ import numpy as np
 
 from agents.balancing import (
     Balancer,
-    BalancerName,
     BalancingSettings,
     Peer,
+    Place,
     ShortestQueue,
     Waiting,
     last_window,
@@ -95,7 +95,7 @@ def pipeline(cameras: int, **changes: object) -> Scenario:
 
 def simulate(
     scenario: Scenario,
-    balancer: BalancerName,
+    balancer: str,
     *,
     seed: int = 0,
     settings: BalancingSettings | None = None,
@@ -125,12 +125,14 @@ def simulate(
             )
         return make_balancer(
             balancer,
-            replica=spec.name,
-            incarnation=incarnation,
-            now=now,
-            forecast=last_window(parameters.slots),
-            settings=parameters,
-            batch=batch,
+            Place(
+                replica=spec.name,
+                incarnation=incarnation,
+                now=now,
+                forecast=last_window(parameters.slots),
+                settings=parameters,
+                batch=batch,
+            ),
         )
 
     groups: list[Group] = []
@@ -212,9 +214,7 @@ def _left(groups: Sequence[Group]) -> bool:
     return any(node.queue or node.in_flight for group in groups for node in group.nodes)
 
 
-def _outcome(
-    scenario: Scenario, balancer: BalancerName, books: Books, groups: Sequence[Group]
-) -> Outcome:
+def _outcome(scenario: Scenario, balancer: str, books: Books, groups: Sequence[Group]) -> Outcome:
     done = np.array(books.done, dtype=np.float64).reshape(-1, 2)
     responses = np.column_stack([done[:, 0], done[:, 1] - done[:, 0]])
     responses = responses[np.argsort(responses[:, 0], kind="stable")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from importlib.metadata import EntryPoint
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,12 +14,13 @@ from hypothesis import strategies as st
 from agents.balancing import (
     BALANCERS,
     Actions,
-    BalancerName,
+    Balancer,
     BalancingSettings,
     InformationRequest,
     NoBalancing,
     Offload,
     Peer,
+    Place,
     PublishState,
     Queue,
     RoundRobin,
@@ -31,6 +34,8 @@ from agents.balancing import (
     make_balancer,
 )
 from agents.balancing.baselines import intended_weights, original_weights
+from dataflow.errors import ConfigError, MissingDependencyError
+from dataflow.plugins import installed
 from tests.agents.balancing.rows import queue, row
 
 SETTINGS = BalancingSettings()
@@ -241,9 +246,9 @@ steps = st.lists(
 
 @given(st.sampled_from(BALANCERS), steps)
 def test_whatever_happens_a_balancer_only_sends_what_waits_to_whom_it_knows(
-    name: BalancerName, history: Sequence[tuple[float, str, int]]
+    name: str, history: Sequence[tuple[float, str, int]]
 ) -> None:
-    balancer = make_balancer(name, replica="me", incarnation="i", now=0.0, forecast=last_window(10))
+    balancer = make_balancer(name, place(forecast=last_window(10)))
     now, waiting, number, known = 0.0, dict[object, Waiting](), 0, set[str]()
     actions: list[object] = [*balancer.start(now), *balancer.assigned(now, [3])]
     for pause, what, count in history:
@@ -286,7 +291,69 @@ def test_whatever_happens_a_balancer_only_sends_what_waits_to_whom_it_knows(
     assert [r.at for r in rows] == sorted(r.at for r in rows)
 
 
+def place(**fields: Any) -> Place:
+    values = {"forecast": last_window(1), **fields}
+    return Place(replica="me", incarnation="i", now=0.0, **values)
+
+
 @pytest.mark.parametrize("name", BALANCERS)
-def test_every_balancer_is_made_by_its_name(name: BalancerName) -> None:
-    balancer = make_balancer(name, replica="me", incarnation="i", now=0.0, forecast=last_window(1))
-    assert balancer.start(0.0)
+def test_every_balancer_is_made_by_its_name(name: str) -> None:
+    assert make_balancer(name, place()).start(0.0)
+
+
+def test_the_balancers_that_ship_are_installed() -> None:
+    assert set(BALANCERS) <= set(installed("videojam.balancers", "a balancer"))
+
+
+def test_an_unknown_balancer_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'jsq'") as caught:
+        make_balancer("jsqq", place())
+    assert caught.value.key == "balancing.policy"
+    assert "shared-queue" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_a_parameter_that_a_balancer_does_not_have_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="no such parameter") as caught:
+        make_balancer(name, place(parameters={"patience": 3}))
+    assert caught.value.key == "balancing.parameters.patience"
+
+
+def test_the_weights_of_the_original_are_asked_for_by_a_flag() -> None:
+    flags = {"original_weights": True, "keep_dead": False}
+    assert make_balancer("wrr", place(parameters=flags)).start(0.0)
+    with pytest.raises(ConfigError, match="true or false"):
+        make_balancer("wrr", place(parameters={"original_weights": "yes"}))
+
+
+def install(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    point = EntryPoint(name="mine", value=value, group="videojam.balancers")
+    monkeypatch.setattr("agents.balancing.registry.installed", lambda *_: {"mine": point})
+
+
+def stay_at_home(at: Place) -> Balancer:
+    """Somebody else's balancer."""
+    if at.parameters != {"patience": 3}:
+        raise ConfigError("patience is missing", key="balancing.parameters.patience")
+    return make_none(at)
+
+
+def make_none(at: Place) -> Balancer:
+    return NoBalancing(replica=at.replica, incarnation="i", now=at.now, settings=at.settings)
+
+
+def test_a_balancer_of_a_third_party_gets_its_place_and_parameters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install(monkeypatch, f"{__name__}:stay_at_home")
+    assert make_balancer("mine", place(parameters={"patience": 3})).start(0.0)
+    with pytest.raises(ConfigError, match="patience is missing"):
+        make_balancer("mine", place())
+
+
+def test_a_balancer_that_cannot_be_imported_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install(monkeypatch, "no_such_package_anywhere:balancer")
+    with pytest.raises(MissingDependencyError, match="install what it needs"):
+        make_balancer("mine", place())
