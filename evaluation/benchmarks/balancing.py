@@ -1,6 +1,6 @@
 """Balancers side by side on a real Kafka, with emulated functions (thesis Fig 3.10).
 
-    python -m evaluation.benchmarks.balancing compare --cameras 3,4,5 --rounds 3
+    python -m evaluation.benchmarks.balancing compare --cameras 2,3,4,5 --rounds 3 --plot knee.png
     python -m evaluation.benchmarks.balancing exchange
 
 The deployment is that of `evaluation.thesis_case`. Each round runs every balancer on the same load,
@@ -107,6 +107,7 @@ def compare(
     rounds: Annotated[int, typer.Option(min=1)] = 2,
     seed: Annotated[int, typer.Option(help="Of the load; each round adds one.")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG of times and losses to write.")] = None,
 ) -> None:
     """Response times, losses and traffic of balancers under the same bursty load."""
     console = Console()
@@ -130,6 +131,8 @@ def compare(
             console.print(comparison(count, runs))
             if json_file is not None:
                 json_file.write_text(json.dumps(found, default=asdict, indent=1), encoding="utf-8")
+            if plot is not None:
+                draw(found, plot)
 
 
 def comparison(cameras: int, runs: Mapping[str, Sequence[Figures]]) -> Table:
@@ -165,6 +168,34 @@ def comparison(cameras: int, runs: Mapping[str, Sequence[Figures]]) -> Table:
             f"{100 * median([f.cpu_of_worker for f in figures]):.1f}",
         )
     return table
+
+
+def draw(found: Mapping[int, Mapping[str, Sequence[Figures]]], file: Path) -> None:
+    """Mean and 95th-percentile response and losses over the number of cameras; medians of rounds.
+
+    Raises:
+        typer.BadParameter: matplotlib is absent.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise typer.BadParameter("plots need: pip install 'videojam[plot]'") from error
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    panels = (("mean", "mean response, ms", 1e3), ("p95", "95th percentile, ms", 1e3))
+    axes = figure.subplots(1, 3)
+    for panel, (name, label, unit) in zip(axes, (*panels, ("loss", "lost, %", 1e2)), strict=True):
+        for balancer in next(iter(found.values())):
+            points = [
+                (cameras, unit * statistics.median([getattr(f, name) for f in runs[balancer]]))
+                for cameras, runs in sorted(found.items())
+                if runs[balancer]
+            ]
+            panel.plot(*zip(*points, strict=True), marker="o", markersize=3, label=balancer)
+        panel.set(xlabel="cameras", ylabel=label, xticks=sorted(found))
+        if unit == 1e3:
+            panel.set_yscale("log")
+    axes[0].legend(fontsize=8)
+    figure.savefig(file, dpi=110)
 
 
 @app.command()
