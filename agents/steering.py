@@ -44,8 +44,8 @@ _GAP_SECONDS = 0.02
 """Shortest pause between two looks because of what peers say: what is heard meanwhile is looked at
 together, which keeps the cost in bounds."""
 _EVENT_SECONDS = 0.002
-"""Shortest pause between two looks because items came or went: at a thousand items a second, looking
-at each would take more than it brings."""
+"""Shortest pause between two looks because items came or went: with a thousand items a second,
+looking at each would take more than it brings."""
 _DELIVERY_SECONDS = 0.005
 """While an offload is on its way, its acknowledgement is looked for so often: how long it takes is
 the estimate of the peer's link, and decides what is worth sending."""
