@@ -18,7 +18,7 @@ from dataflow.config import Config, TopicNames
 from dataflow.errors import BrokerError, BufferFullError, RecordError, RecordTooLargeError
 from dataflow.messages import WorkItem
 from dataflow.results import build_result
-from dataflow.transport import DeliveryCallback, Producer, Received, Record
+from dataflow.transport import DeliveryCallback, LatencyCallback, Producer, Received, Record
 
 _log = logging.getLogger("videojam.worker")
 
@@ -245,10 +245,30 @@ class Outbox:
                 countdown.cancel()
                 raise
 
-    def _send(self, record: Record, on_delivery: DeliveryCallback) -> None:
+    def send_timed(
+        self, record: Record, on_done: DeliveryCallback, on_latency: LatencyCallback
+    ) -> None:
+        """Send one record, and learn how long the broker took.
+
+        Args:
+            record: what is sent.
+            on_done: see `send_all`.
+            on_latency: see `dataflow.transport.Producer.send`.
+
+        Raises:
+            BrokerError: as `send_all`.
+        """
+        self._send(record, on_done, on_latency)
+
+    def _send(
+        self,
+        record: Record,
+        on_delivery: DeliveryCallback,
+        on_latency: LatencyCallback | None = None,
+    ) -> None:
         while True:
             try:
-                self._producer.send(record, on_delivery)
+                self._producer.send(record, on_delivery, on_latency=on_latency)
             except BufferFullError:
                 self._producer.poll(0.05)
             else:

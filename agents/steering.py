@@ -46,9 +46,6 @@ together, which keeps the cost in bounds."""
 _EVENT_SECONDS = 0.002
 """Shortest pause between two looks because items came or went: with a thousand items a second,
 looking at each would take more than it brings."""
-_DELIVERY_SECONDS = 0.005
-"""While an offload is on its way, its acknowledgement is looked for so often: how long it takes is
-the estimate of the peer's link, and decides what is worth sending."""
 
 
 @dataclass(slots=True)
@@ -118,7 +115,6 @@ class Steering:
         self._started_at = clock()
         self._began = monotonic()
         self._stopping = threading.Event()
-        self._unacknowledged = 0
         self._looked_at = -float("inf")
         self._owed = False
         """Whether something has happened that nobody has looked at."""
@@ -156,8 +152,6 @@ class Steering:
             left = (_GAP_SECONDS if messages or self._owed else _TICK_SECONDS) - passed
             if left <= 0:
                 break
-            if self._unacknowledged:
-                left = min(left, _DELIVERY_SECONDS)
             with self._counted():
                 if messages:
                     self._stopping.wait(left)
@@ -343,11 +337,10 @@ class Steering:
             item = entry.item if leaving is None else leaving.item
             record = self._outbox.offload(item, entry.record, entry.queued, partition, table)
             table = ()  # on the first item only
-            done = self._delivered(offload.peer, entry, self._monotonic(), leaving)
-            with self._hand.changed:
-                self._unacknowledged += 1
+            took: list[float] = []
+            done = self._delivered(offload.peer, entry, took, leaving)
             try:
-                self._outbox.send_all([record], done)
+                self._outbox.send_timed(record, done, took.append)
             except BrokerError as error:
                 done(error)  # its headers have grown too large, for example: it stays where it is
 
@@ -359,19 +352,19 @@ class Steering:
         )
 
     def _delivered(
-        self, peer: str, entry: Entry, began: float, leaving: Leaving | None
+        self, peer: str, entry: Entry, took: Sequence[float], leaving: Leaving | None
     ) -> DeliveryCallback:
         def done(fault: BrokerError | None) -> None:
             now, size = self._now(), entry.waiting.size
             if leaving is not None:
                 leaving.ended(self._clock(), fault)
             with self._hand.changed:
-                self._unacknowledged -= 1
                 if fault is None:
                     self._hand.finish(entry.progress, entry.record.offset)
                     self.tally.offloaded[peer] += 1
                     self.tally.offloaded_bytes += size
-                    self._balancer.delivered(now, peer, 1, size, self._monotonic() - began)
+                    seconds = took[0] if took else 0.0  # 0 says nothing
+                    self._balancer.delivered(now, peer, 1, size, seconds)
                     return
                 evicted = self._hand.put_back(entry)
                 self.tally.failed += 1

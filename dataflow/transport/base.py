@@ -66,12 +66,28 @@ class Received(NamedTuple):
 DeliveryCallback = Callable[[BrokerError | None], None]
 """Called once for each record sent, from a thread that polls: None when the broker has it."""
 
+LatencyCallback = Callable[[float], None]
+"""Told how many seconds a delivery took."""
+
 
 class Producer(Protocol):
     """Sends records; idempotent, in order per partition."""
 
-    def send(self, record: Record, on_delivery: DeliveryCallback | None = None) -> None:
+    def send(
+        self,
+        record: Record,
+        on_delivery: DeliveryCallback | None = None,
+        *,
+        on_latency: LatencyCallback | None = None,
+    ) -> None:
         """Queue a record.
+
+        Args:
+            record: see there.
+            on_delivery: told what became of it.
+            on_latency: told, just before a successful ``on_delivery``, how many seconds passed from
+                here until the broker had it: as measured when the answer came, however much later
+                somebody polls.
 
         A record that can never be sent (too large, unknown topic or partition) is refused here, if
         the client knows it at once, or else by the callback: one of the two, once.

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import Producer as ConfluentProducer
 
 from dataflow.errors import BufferFullError
-from dataflow.transport.base import DeliveryCallback, Record
+from dataflow.transport.base import DeliveryCallback, LatencyCallback, Record
 from dataflow.transport.kafka_errors import METADATA_SECONDS, broker_error, describe_error
 
 _ANY_PARTITION = -1
@@ -27,7 +27,13 @@ class KafkaProducer:
         self._servers = settings["bootstrap.servers"]
         self._partitions: dict[str, tuple[float, int]] = {}
 
-    def send(self, record: Record, on_delivery: DeliveryCallback | None = None) -> None:
+    def send(
+        self,
+        record: Record,
+        on_delivery: DeliveryCallback | None = None,
+        *,
+        on_latency: LatencyCallback | None = None,
+    ) -> None:
         """Queue a record."""
         headers = record.headers
         try:
@@ -37,7 +43,7 @@ class KafkaProducer:
                 record.key,
                 _ANY_PARTITION if record.partition is None else record.partition,
                 headers=headers if isinstance(headers, list) else list(headers),
-                on_delivery=None if on_delivery is None else _adapt(on_delivery),
+                on_delivery=None if on_delivery is None else _adapt(on_delivery, on_latency),
             )
         except BufferError as error:
             raise BufferFullError("the producer's local buffer is full") from error
@@ -78,9 +84,13 @@ class KafkaProducer:
         return left
 
 
-def _adapt(on_delivery: DeliveryCallback) -> Callable[[KafkaError | None, Message], None]:
+def _adapt(
+    on_delivery: DeliveryCallback, on_latency: LatencyCallback | None
+) -> Callable[[KafkaError | None, Message], None]:
     def delivered(error: KafkaError | None, message: Message) -> None:
         if error is None:
+            if on_latency is not None and (seconds := message.latency()) is not None:
+                on_latency(seconds)
             on_delivery(None)
         else:
             on_delivery(broker_error(error, f"delivery to {message.topic()}"))

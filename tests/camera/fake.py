@@ -14,6 +14,7 @@ from dataflow.transport.base import (
     Admin,
     DeliveryCallback,
     GroupConsumer,
+    LatencyCallback,
     Reader,
     RebalanceListener,
     Record,
@@ -53,7 +54,14 @@ class FakeTransport:
         assert client_id
         return FakeProducer(self)
 
-    def send(self, record: Record, on_delivery: DeliveryCallback | None = None) -> None:
+    def send(
+        self,
+        record: Record,
+        on_delivery: DeliveryCallback | None = None,
+        *,
+        on_latency: LatencyCallback | None = None,
+    ) -> None:
+        assert on_latency is None
         self.on_send(record)
         if len(self._queue) >= self.capacity:
             self.full += 1

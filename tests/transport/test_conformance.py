@@ -124,6 +124,36 @@ class TestProducer:
         assert kit.producer.poll(0.0) == 0
         assert len(calls) == 50
 
+    def test_how_long_the_broker_took_is_told_before_the_delivery(self, kit: Kit) -> None:
+        topic = kit.topic()
+        said: list[float | str] = []
+        began = time.monotonic()
+        kit.producer.send(
+            Record(topic=topic, value=b"x"),
+            lambda error: said.append(repr(error)),
+            on_latency=said.append,
+        )
+        reader = kit.reader(topic)
+        poll_until(reader, [], 1)  # the broker has it
+        until(lambda: len(said) == 2, lambda: kit.producer.poll(1.0))
+        took, outcome = said
+        assert outcome == "None"
+        assert isinstance(took, float)
+        assert 0 <= took <= time.monotonic() - began
+
+    def test_how_long_a_failed_delivery_took_is_not_told(self, kit: Kit) -> None:
+        topic = kit.topic(configs={"max.message.bytes": "2000"})
+        took: list[float] = []
+        errors: list[object] = []
+        record = Record(topic=topic, value=b"x" * 2001)
+        try:
+            kit.producer.send(record, errors.append, on_latency=took.append)
+        except RecordTooLargeError as error:
+            errors.append(error)
+        until(lambda: len(errors) == 1, lambda: kit.producer.poll(1.0))
+        assert isinstance(errors[0], RecordTooLargeError)
+        assert took == []
+
     def test_a_callback_may_send(self, kit: Kit) -> None:
         topic = kit.topic()
         kit.producer.send(

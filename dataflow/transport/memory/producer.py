@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from dataflow.errors import BrokerError, BufferFullError, RecordTooLargeError
-from dataflow.transport.base import DeliveryCallback, Record
+from dataflow.transport.base import DeliveryCallback, LatencyCallback, Record
 from dataflow.transport.memory.cluster import Cluster, deadline_after
 from dataflow.transport.memory.log import record_size
 from dataflow.transport.partitioning import partition_for_key
@@ -20,7 +20,9 @@ class _Open:
     partition: int
     size: int
     on_delivery: DeliveryCallback | None
+    on_latency: LatencyCallback | None
     sent_at: float
+    took: float = 0.0
     error: BrokerError | None = None
 
 
@@ -49,7 +51,13 @@ class MemoryProducer:
         self._known: dict[str, int] = {}
         self._closed = False
 
-    def send(self, record: Record, on_delivery: DeliveryCallback | None = None) -> None:
+    def send(
+        self,
+        record: Record,
+        on_delivery: DeliveryCallback | None = None,
+        *,
+        on_latency: LatencyCallback | None = None,
+    ) -> None:
         """Queue a record; outside an outage it is in its log when this returns."""
         with self._cluster.condition:
             if self._closed:
@@ -68,7 +76,7 @@ class MemoryProducer:
             self._records += 1
             self._bytes += size
             now = self._cluster.clock()
-            self._held.append(_Open(record, partition, size, on_delivery, now))
+            self._held.append(_Open(record, partition, size, on_delivery, on_latency, now))
             self.pump()
 
     def poll(self, timeout: float = 0.0) -> int:
@@ -152,6 +160,7 @@ class MemoryProducer:
 
     def _finish(self, sent: _Open, error: BrokerError | None) -> None:
         sent.error = error
+        sent.took = self._cluster.clock() - sent.sent_at
         self._done.append(sent)
         self._cluster.condition.notify_all()
 
@@ -162,6 +171,8 @@ class MemoryProducer:
                 return False
             sent = self._done.popleft()
         try:
+            if sent.on_latency is not None and sent.error is None:
+                sent.on_latency(sent.took)
             if sent.on_delivery is not None:
                 sent.on_delivery(sent.error)
         finally:
