@@ -149,9 +149,7 @@ def compute_policy(
     if not len(replicas) == len(queued) == len(coming) == len(rates):
         raise ValueError("replicas, waiting, forecast and mus differ in length")
     known = np.isfinite(queued) & np.isfinite(coming) & np.isfinite(rates) & (rates > 0)
-    order = np.array(
-        sorted(np.flatnonzero(known).tolist(), key=replicas.__getitem__), dtype=np.int64
-    )
+    order = np.array(sorted(known.nonzero()[0].tolist(), key=replicas.__getitem__), dtype=np.int64)
     queued, coming, rates = np.maximum(queued[order], 0), np.maximum(coming[order], 0), rates[order]
     exact = queued + coming
     total = round(float(exact.sum()))
@@ -192,7 +190,7 @@ def _apportion(weights: Floats, total: int) -> Ints:
     quota = weights * (total / mass)  # exact where the weights are whole and sum to the total
     whole = np.floor(quota)
     missing = total - int(whole.sum())
-    ahead = np.argsort(whole - quota, kind="stable")
+    ahead = (whole - quota).argsort(kind="stable")
     # Rounding errors of the quotas may leave more, or fewer, to hand out than there are remainders.
     whole += missing // len(weights)
     whole[ahead[: missing % len(weights)]] += 1
@@ -209,27 +207,28 @@ def _match(surplus: Ints) -> tuple[Ints, Ints, Ints]:
     Returns:
         Places of senders and receivers, and items, all > 0.
     """
-    order = np.argsort(-surplus, kind="stable")
+    order = (-surplus).argsort(kind="stable")
     senders = order[surplus[order] > 0]
-    order = np.argsort(surplus, kind="stable")
+    order = surplus.argsort(kind="stable")
     receivers = order[surplus[order] < 0]
-    sent = np.cumsum(surplus[senders])
-    taken = np.cumsum(-surplus[receivers])
-    borders = np.union1d(sent, taken)
-    items = np.diff(borders, prepend=0)
-    return (
-        senders[np.searchsorted(sent, borders)],
-        receivers[np.searchsorted(taken, borders)],
-        items.astype(np.int64),
-    )
+    sent = surplus[senders].cumsum()
+    taken = -surplus[receivers].cumsum()
+    borders = np.concatenate((sent, taken))
+    borders.sort()
+    items = borders.copy()
+    items[1:] -= borders[:-1]
+    stretches = items > 0
+    borders, items = borders[stretches], items[stretches]
+    return senders[sent.searchsorted(borders)], receivers[taken.searchsorted(borders)], items
 
 
 def _urgent(queued: Floats, rates: Floats, surplus: Ints, senders: Ints, items: Ints) -> Ints:
     """How much of each transfer can leave at once, because it waits at the sender already."""
     if not len(senders):
         return np.zeros(0, dtype=np.int64)
-    beyond = np.clip(queued - rates * (queued.sum() / rates.sum()), 0, surplus.clip(min=0))
-    fraction = beyond[senders] / surplus[senders]
-    urgent: Ints = np.minimum(np.round(items * fraction), items).astype(np.int64)
+    share = float(queued.sum()) / float(rates.sum())
+    own = surplus[senders]
+    beyond = np.minimum(np.maximum(queued[senders] - rates[senders] * share, 0), own)
+    urgent: Ints = np.minimum(np.rint(items * (beyond / own)), items).astype(np.int64)
     urgent.setflags(write=False)
     return urgent

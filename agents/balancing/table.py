@@ -26,6 +26,8 @@ class _Entry:
     forecast_slot: int = 0
     forecast: Histories | None = None
     """float32[k], from ``forecast_slot`` on."""
+    carried: tuple[int, Histories, float] | None = None
+    """What was last worked out: the slot, the history up to it, and its last k slots' mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class View:
         waiting: float64[n], items that each is estimated to have waiting.
         busy: float64[n], the same with what is in the function.
         mus: float64[n], items a second.
-        histories: float32[n, h], arrivals a slot, measured as far as known and forecast from there.
+        known: float32[h] each, arrivals a slot, measured as far as known and forecast from there.
     """
 
     slot: int
@@ -48,7 +50,12 @@ class View:
     waiting: Floats
     busy: Floats
     mus: Floats
-    histories: Histories
+    known: tuple[Histories, ...]
+
+    @property
+    def histories(self) -> Histories:
+        """All that is known, float32[n, h]; made when it is asked for, once a slot."""
+        return np.stack(self.known)
 
 
 class StateTable:
@@ -200,12 +207,10 @@ class StateTable:
         usable = sorted(n for n, entry in self._entries.items() if self._usable(entry, now))
         entries = [self._entries[name] for name in usable]
         slot = own.slot
-        histories = np.empty((len(entries) + 1, self._window.history), dtype=np.float32)
-        histories[0] = padded_history(own.history, self._window)
-        for place, entry in enumerate(entries, 1):
-            histories[place] = self._carried_on(entry, slot)
+        carried = [self._carried_on(entry, slot) for entry in entries]
         # Where no forecast is known, what came lately is the best guess of what came since.
-        recent = histories[1:, -self._window.slots :].mean(axis=1) / self._window.slot_seconds
+        recent = np.array([mean for _, mean in carried], dtype=np.float64)
+        recent /= self._window.slot_seconds
         elapsed = np.array([max(0.0, now - e.heard_at) for e in entries], dtype=np.float64)
         mus = np.array([e.row.mu for e in entries], dtype=np.float64)
         change = recent * elapsed - mus * elapsed
@@ -221,7 +226,10 @@ class StateTable:
                 [[float(own.load + own.in_flight)], np.maximum(0.0, waiting + in_flight + change)]
             ),
             mus=np.concatenate([[own.mu], mus]),
-            histories=histories,
+            known=(
+                padded_history(own.history, self._window),
+                *(history for history, _ in carried),
+            ),
         )
 
     def _on_their_way(self, own: Row, usable: Sequence[str]) -> Floats:
@@ -242,12 +250,21 @@ class StateTable:
             entry = self._entries.get(name)
             if entry is not None:
                 entry.forecast, entry.forecast_slot = forecast, view.slot
+                entry.carried = None
 
-    def _carried_on(self, entry: _Entry, slot: int) -> Histories:
-        """Its history up to ``slot``: shifted left, forecasts in the place of what is missing."""
+    def _carried_on(self, entry: _Entry, slot: int) -> tuple[Histories, float]:
+        """Its history up to ``slot``, and the mean of the last k slots.
+
+        The history is shifted left, with forecasts in the place of what is missing.
+        """
+        if entry.carried is not None and entry.carried[0] == slot:
+            return entry.carried[1:]
+        slots = self._window.slots
         missing = min(max(0, slot - entry.row.slot), self._window.history)
         if entry.forecast is None:
-            recent = entry.history[-self._window.slots :]
-            return carried_on(entry.history, missing, recent)
-        begun = slot - missing - entry.forecast_slot
-        return carried_on(entry.history, missing, entry.forecast, begun)
+            history = carried_on(entry.history, missing, entry.history[-slots:])
+        else:
+            begun = slot - missing - entry.forecast_slot
+            history = carried_on(entry.history, missing, entry.forecast, begun)
+        entry.carried = (slot, history, float(history[-slots:].mean()))
+        return entry.carried[1:]

@@ -211,11 +211,14 @@ class VideoJam(MemberBalancer):
             return self._stale
         if settings.react is None:
             return False
+        queue = self._member.queue
+        if len(queue.waiting) + min(queue.in_flight, 1) < 2:
+            return False  # the function takes what waits at once: there is nothing to hand on
         # A policy costs time in proportion to the group: large ones react less often.
         pause = settings.react * max(1.0, len(self._policy.replicas) / _SMALL_GROUP)
         if now - self._policy.at < pause:
             return False
-        backlog = len(self._member.queue.waiting) > 1
+        backlog = len(queue.waiting) > 1
         return backlog or news or self._stale or self._somebody_fell_silent(now)
 
     def _somebody_fell_silent(self, now: float) -> bool:

@@ -294,17 +294,28 @@ def test_as_printed_a_policy_holds_for_a_window_whatever_happens() -> None:
     assert sorted(set(times)) == [1, 10, 20, 30]
 
 
-def test_between_slots_a_policy_follows_news_and_nothing_else() -> None:
+@pytest.mark.parametrize(
+    ("waiting", "expected"),
+    [
+        (queue(1, in_flight=1), [0.05, 0.5]),
+        (Queue(), [0.05]),
+        (queue(0, in_flight=1), [0.05]),
+        (queue(1), [0.05]),  # the function takes it at once
+    ],
+)
+def test_between_slots_a_policy_follows_news_if_there_is_something_to_hand_on(
+    waiting: Queue, expected: list[float]
+) -> None:
     balancer = videojam(replace(QUIET, react=0.1))
     times = set()
     for tick in range(1, 20):
         now = START + tick / 20
         if tick == 10:
             balancer.heard(now, row("a", now))
-        balancer.tick(now, Queue())
+        balancer.tick(now, waiting)
         assert balancer.policy is not None
         times.add(round(balancer.policy.at - START, 2))
-    assert sorted(times) == [0.05, 0.5]
+    assert sorted(times) == expected
 
 
 def test_items_that_could_not_be_delivered_are_sent_again() -> None:
