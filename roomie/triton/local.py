@@ -8,6 +8,7 @@ never trusted: it counts only together with the start time of its process.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -189,13 +190,14 @@ def start(
                 "or start another (--name)",
             )
         found = install() if install else ensure_installed(cache, report=report)
+        end_remains(home, settings.name)
         repository = settings.repository or default_repository(home, settings.name)
         log = home / "triton" / f"{settings.name}.log"
         try:
             repository.mkdir(parents=True, exist_ok=True)
             ports = _ports(settings)
             process = BrokerProcess(
-                _command(settings, found, repository.absolute(), ports),
+                _command(settings, found, repository.absolute(), ports, _prefix(home, settings.name)),
                 console=log,
                 environ=_environment(settings, found),
             )
@@ -227,7 +229,11 @@ def start(
 
 
 def _command(
-    settings: TritonSettings, found: TritonInstallation, repository: Path, ports: Mapping[str, int]
+    settings: TritonSettings,
+    found: TritonInstallation,
+    repository: Path,
+    ports: Mapping[str, int],
+    prefix: str,
 ) -> list[str]:
     command = [
         str(found.binary),
@@ -238,8 +244,7 @@ def _command(
         f"--exit-timeout-secs={_EXIT_SECONDS}",
         # Without this a model that is still loading, or has failed, makes the server "not ready".
         "--strict-readiness=false",
-        # Stubs of the Python backend share memory regions, which are found by this prefix.
-        f"--backend-config=python,shm-region-prefix-name=vj-{settings.name}-{os.getpid()}-",
+        f"--backend-config=python,shm-region-prefix-name={prefix}",
     ]
     for protocol in ("grpc", "http", "metrics"):
         command += [f"--{protocol}-address={settings.host}", f"--{protocol}-port={ports[protocol]}"]
@@ -340,22 +345,26 @@ def stop(home: Path, name: str, *, timeout: float = STOP_SECONDS) -> TritonState
     state = TritonState.read(state_file(home, name))
     if state is None or not state.alive():
         state_file(home, name).unlink(missing_ok=True)
+        end_remains(home, name)
         return None
     stop_process(state, timeout)
+    end_remains(home, name)
     state_file(home, name).unlink(missing_ok=True)
     return state
 
 
 def stop_process(state: TritonState, timeout: float = STOP_SECONDS) -> None:
-    """End a server's process, and the stubs of its models."""
+    """End a server's process.
+
+    Raises:
+        TritonError: it belongs to another user.
+    """
     try:
         process = psutil.Process(state.pid)
-        stubs = process.children(recursive=True)
         for number, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, STOP_SECONDS)):
             process.send_signal(number)
             if _ended(state, patience):
                 break
-        end_stubs(stubs)
     except psutil.NoSuchProcess:
         pass  # it ended between two looks
     except psutil.AccessDenied as error:
@@ -365,13 +374,24 @@ def stop_process(state: TritonState, timeout: float = STOP_SECONDS) -> None:
         ) from error
 
 
-def end_stubs(stubs: list[psutil.Process]) -> None:
-    """Kill what a server has left of its models' processes."""
-    for stub in stubs:
-        try:
-            stub.kill()
-        except psutil.Error:
-            continue
+def _prefix(home: Path, name: str) -> str:
+    """Of the shared memory regions of a server; its models' processes have it as an argument."""
+    digest = hashlib.sha256(str(home.absolute()).encode()).hexdigest()[:8]
+    return f"vj-{digest}-{name}-"
+
+
+def end_remains(home: Path, name: str) -> None:
+    """Remove what a killed server leaves: processes of its Python models, and shared memory."""
+    prefix = _prefix(home, name)
+    for process in psutil.process_iter(["name", "cmdline"]):
+        words = process.info["cmdline"] or []
+        if any("triton_python_backend_stub" in word for word in words[:1]) and any(
+            word.startswith(prefix) for word in words
+        ):
+            with suppress(psutil.Error):
+                process.kill()
+    for region in Path("/dev/shm").glob(f"{prefix}*"):  # noqa: S108 - where Linux keeps them
+        region.unlink(missing_ok=True)
 
 
 def _ended(state: TritonState, patience: float) -> bool:
