@@ -40,6 +40,9 @@ MOUNTS = (
     Mount("results", "cli.results:results", "Follow the results of pipelines."),
     Mount("account", "cli.account:account", "Show what became of every frame."),
     Mount("roomie", "cli.roomie:app", "Place models on GPUs where they disturb each other least."),
+    Mount("node", "cli.node:node", "Offer this machine's GPUs to ROOMIE, and run what it places."),
+    Mount("gpus", "cli.gpus:gpus", "Show GPUs, what runs on them, and how it is slowed."),
+    Mount("triton", "cli.triton:app", "Start, stop and inspect a local Triton server."),
     Mount("demo", "cli.demo:demo", "Watch plates being read from rendered street cameras."),
 )
 """All sub-commands, in the order of `videojam --help`. One whose module is absent is left out."""

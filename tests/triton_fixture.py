@@ -43,9 +43,7 @@ def start_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartTrit
     def begin() -> RunningTriton:
         settings = TritonSettings(name=f"t{uuid.uuid4().hex[:8]}")
         state = start(settings, home, cache_home())
-        running.append(
-            RunningTriton(state, GrpcTriton(state.url, metrics_url=state.metrics_url))
-        )
+        running.append(RunningTriton(state, GrpcTriton(state.url, metrics_url=state.metrics_url)))
         return running[-1]
 
     yield begin

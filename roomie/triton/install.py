@@ -143,9 +143,7 @@ def ensure_installed(
         raise TritonError(str(error)) from error
 
 
-def _install(
-    folder: Path, release: str, report: ReportProgress, run: Run
-) -> TritonInstallation:
+def _install(folder: Path, release: str, report: ReportProgress, run: Run) -> TritonInstallation:
     shutil.rmtree(folder, ignore_errors=True)
     report(Progress(message="making a virtual environment for tritonserver", done=0, total=3))
     made = run([sys.executable, "-m", "venv", str(folder)], _INSTALL_SECONDS)

@@ -1,4 +1,4 @@
-"""Small models in Triton's repository layout: the real server runs their Python, the fake a name."""
+"""Small models in Triton's repository layout: for the real server and for the fake."""
 
 from __future__ import annotations
 

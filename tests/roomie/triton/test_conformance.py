@@ -16,8 +16,8 @@ from roomie.triton.fake import FakeTriton
 from roomie.triton.model_config import Tuning, tuning_of
 from roomie.triton.repository import InstanceRepository
 from roomie.triton.server import InferenceServer, ModelStatistics
-from tests.roomie.waiting import wait_until
 from tests.roomie.triton.models import PROGRAMS, add_model
+from tests.roomie.waiting import wait_until
 
 LOAD_SECONDS = 60.0
 X = np.arange(8, dtype=np.float32).reshape(2, 4)
