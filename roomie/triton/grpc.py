@@ -25,7 +25,6 @@ from roomie.triton.server import (
 )
 
 _CALL_SECONDS = 5.0
-"""Deadline of calls that the server answers at once."""
 _METRICS_SECONDS = 2.0
 _PENDING = "nv_inference_pending_request_count"
 _CHANNEL: Sequence[tuple[str, int]] = (
@@ -61,13 +60,17 @@ class GrpcTriton:
     Args:
         url: its gRPC address, host:port.
         metrics_url: of its metrics, which tell how many requests wait; not asked when None.
+        call_seconds: deadline of calls that a server answers at once.
 
     Raises:
         MissingDependencyError: the extra ``triton`` is not installed.
     """
 
-    def __init__(self, url: str, *, metrics_url: str | None = None) -> None:
+    def __init__(
+        self, url: str, *, metrics_url: str | None = None, call_seconds: float = _CALL_SECONDS
+    ) -> None:
         self._library = _library()
+        self._call_seconds = call_seconds
         self._url = url
         self._metrics_url = metrics_url
         self._client = self._library.InferenceServerClient(url, channel_args=list(_CHANNEL))
@@ -80,14 +83,14 @@ class GrpcTriton:
     def ready(self) -> bool:
         """See `InferenceServer`."""
         try:
-            return bool(self._client.is_server_ready(client_timeout=_CALL_SECONDS))
+            return bool(self._client.is_server_ready(client_timeout=self._call_seconds))
         except self._library.InferenceServerException:
             return False
 
     def index(self) -> Mapping[str, IndexEntry]:
         """See `InferenceServer`."""
         with self._unavailable("list its models"):
-            found = self._client.get_model_repository_index(client_timeout=_CALL_SECONDS)
+            found = self._client.get_model_repository_index(client_timeout=self._call_seconds)
         entries: dict[str, IndexEntry] = {}
         for model in found.models:
             entry = IndexEntry(
@@ -124,12 +127,12 @@ class GrpcTriton:
     def model_ready(self, name: str) -> bool:
         """See `InferenceServer`."""
         with self._unavailable(f"say whether {name} is ready"):
-            return bool(self._client.is_model_ready(name, client_timeout=_CALL_SECONDS))
+            return bool(self._client.is_model_ready(name, client_timeout=self._call_seconds))
 
     def statistics(self) -> Mapping[str, ModelStatistics]:
         """See `InferenceServer`."""
         with self._unavailable("tell its statistics"):
-            found = self._client.get_inference_statistics(client_timeout=_CALL_SECONDS)
+            found = self._client.get_inference_statistics(client_timeout=self._call_seconds)
         pending = self._pending()
         return {
             stats.name: _statistics(stats, None if pending is None else pending.get(stats.name, 0))
@@ -139,7 +142,7 @@ class GrpcTriton:
     def describe(self, name: str) -> ModelDescription:
         """See `InferenceServer`."""
         with self._unavailable(f"describe {name}"):
-            config = self._client.get_model_config(name, client_timeout=_CALL_SECONDS).config
+            config = self._client.get_model_config(name, client_timeout=self._call_seconds).config
         return ModelDescription(
             name=name,
             max_batch=config.max_batch_size,

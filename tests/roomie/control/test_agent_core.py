@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -152,12 +153,10 @@ def test_no_more_loads_than_allowed_run_at_a_time() -> None:
 
 def test_a_load_that_fails_is_tried_again_with_growing_pauses_then_stays_failed() -> None:
     world = World(want("a"), load_fault=lambda _: "the weights are damaged")
-    times: list[float] = []
-    for _ in range(400):
-        if any(isinstance(action, Load) for action in world.tick()):
-            times.append(world.now)
+    acted = ((world.tick(), world.now) for _ in range(400))
+    times = [now for actions, now in acted if any(isinstance(a, Load) for a in actions)]
     assert len(times) == SETTINGS.attempts
-    pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(times)]
     assert pauses == [pytest.approx(1, abs=TICK), pytest.approx(2, abs=TICK)]
     assert world.states() == {"a": "failed"}
     assert world.reason("a") == "the weights are damaged"
