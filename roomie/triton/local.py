@@ -267,6 +267,8 @@ def _environment(settings: TritonSettings, found: TritonInstallation) -> dict[st
     environment = {**os.environ, **found.environment}
     # Models share the machine: one thread each, unless the operator says otherwise.
     environment.setdefault("OMP_NUM_THREADS", "1")
+    # GPUs are counted as the driver counts them.
+    environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if settings.devices is not None:
         environment["CUDA_VISIBLE_DEVICES"] = settings.devices
     return environment
