@@ -48,7 +48,15 @@ class ModelLoadError(InferenceError):
 
 
 class UnavailableError(InferenceError):
-    """The server, or the instance on it, does not answer, or failed; another one may do better."""
+    """The server, or the instance on it, does not answer, or failed; another one may do better.
+
+    Attributes:
+        answered: whether the instance answered, with an error of the model.
+    """
+
+    def __init__(self, message: str, *, answered: bool = False) -> None:
+        super().__init__(message)
+        self.answered = answered
 
 
 class BadRequestError(InferenceError):

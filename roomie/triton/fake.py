@@ -195,7 +195,9 @@ class FakeTriton:
             if not self._up:
                 raise UnavailableError(f"the server at {self._url} died meanwhile")
         if failure is not None:
-            raise UnavailableError(f"the server at {self._url} does not run {name}: {failure}")
+            raise UnavailableError(
+                f"the server at {self._url} does not run {name}: {failure}", answered=True
+            )
         if took > timeout:
             raise UnavailableError(f"{name} at {self._url} has not answered within {timeout:g} s")
         return {key: answer[key] for key in outputs} if outputs else dict(answer)

@@ -37,6 +37,8 @@ _CHANNEL: Sequence[tuple[str, int]] = (
     # Clients of one address would share a connection, and one stuck call would hold up all.
     ("grpc.use_local_subchannel_pool", 1),
 )
+_UNREACHED = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "NOT_FOUND", "UNKNOWN")
+"""Statuses of a request that no model has answered."""
 _STATES: Mapping[str, ModelState] = {
     "READY": "ready",
     "LOADING": "loading",
@@ -205,7 +207,11 @@ class GrpcTriton:
             raise self._gone(what, error) from error
 
     def _gone(self, what: str, error: Any) -> UnavailableError:
-        return UnavailableError(f"the server at {self._url} does not {what}: {error.message()}")
+        status = error.status() or ""
+        return UnavailableError(
+            f"the server at {self._url} does not {what}: {error.message()}",
+            answered=not any(word in status for word in _UNREACHED),
+        )
 
 
 def _datatype(value: Tensor) -> str:

@@ -102,9 +102,7 @@ def test_a_change_of_the_window_is_made_in_place(site: Site) -> None:
         ("absent", "there is no model 'absent'"),
     ],
 )
-def test_what_cannot_be_loaded_is_failed_with_the_reason(
-    site: Site, model: str, said: str
-) -> None:
+def test_what_cannot_be_loaded_is_failed_with_the_reason(site: Site, model: str, said: str) -> None:
     with site.running():
         site.plant.place(model, [placed(f"{model}.1", "w")])
         site.plant.place("m", [placed("m.1", "w")])
@@ -178,8 +176,10 @@ def test_telemetry_says_what_was_done(site: Site) -> None:
 
         def noted(key: str, value: bytes | None, at: float) -> None:
             hear(key, value, at)
-            for entry in site.plant.telemetry.rows()["w"].instances:
-                heard.append((entry.requests, entry.items, entry.full_executions))
+            heard.extend(
+                (entry.requests, entry.items, entry.full_executions)
+                for entry in site.plant.telemetry.rows()["w"].instances
+            )
 
         site.plant.telemetry.hear = noted  # type: ignore[method-assign]
         for _ in range(5):
