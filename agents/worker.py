@@ -65,7 +65,9 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
         VideojamError: the worker cannot start, or cannot go on; nothing it had is lost.
     """
     cv2.setNumThreads(1)  # replicas are the parallelism
-    function = build_function(options.function, config.functions[options.function])
+    function = build_function(
+        options.function, config.functions[options.function], deployment=config
+    )
     transport = KafkaTransport.from_config(config)
     wait_for_broker(transport, options.wait_for_broker)
     tracing = tracing_from_environment(f"videojam.{options.function}")
