@@ -35,6 +35,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 _EXIT_SECONDS = 5
 """How long the server itself waits for inferences in flight when it is told to end."""
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps it; names in it are unique
 _LOG_LINES = 12
 _PAUSE_SECONDS = 0.05
 
@@ -399,7 +400,7 @@ def end_remains(home: Path, name: str) -> None:
         ):
             with suppress(psutil.Error):
                 process.kill()
-    for region in Path("/dev/shm").glob(f"{prefix}*"):  # noqa: S108 - where Linux keeps them
+    for region in SHARED_MEMORY.glob(f"{prefix}*"):
         region.unlink(missing_ok=True)
 
 

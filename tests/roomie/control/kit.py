@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,15 +69,13 @@ class Plant:
         placement = Placement(
             spec=ModelSpec(model=model), generation=generation, instances=tuple(instances)
         )
-        self._send(model, placement.to_json())
+        self.send(self.names.placements, model, placement.to_json())
 
     def remove(self, model: str) -> None:
-        self._send(model, None)
+        self.send(self.names.placements, model, None)
 
-    def _send(self, model: str, value: bytes | None) -> None:
-        self.producer.send(
-            KafkaRecord(topic=self.names.placements, key=model.encode(), value=value)
-        )
+    def send(self, topic: str, key: str, value: bytes | None) -> None:
+        self.producer.send(KafkaRecord(topic=topic, key=key.encode(), value=value))
         assert self.producer.flush(30) == 0
 
     def instances(self, worker: str) -> Mapping[str, InstanceReport]:
@@ -156,7 +153,3 @@ def answers(server: InferenceServer, name: str) -> bool:
     """Whether an instance doubles."""
     answer = server.infer(name, {"x": X}, timeout=30)
     return bool(np.array_equal(answer["y"], 2 * X))
-
-
-def now() -> float:
-    return time.time()
