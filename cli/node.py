@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from dataflow.config import TopicNames
     from dataflow.transport import Transport
     from roomie.control.hardware import LocalGpu
-    from roomie.control.records import GpuReport
     from roomie.control.serving import Serving
     from roomie.devices import DeviceTable
 
@@ -136,8 +135,12 @@ def node(
         visible=[g.uuid for g in found if g.uuid] if device else [],
     )
 
-    def reports() -> tuple[GpuReport, ...]:
-        return tuple(report(name, number, entry) for number, entry in enumerate(refresh()))
+    def used_bytes() -> dict[str, int]:
+        return {
+            f"{name}/{number}": entry.used_bytes
+            for number, entry in enumerate(refresh())
+            if entry.used_bytes is not None
+        }
 
     names = TopicNames(settings.deployment)
     with open_transport(settings) as transport:
@@ -159,7 +162,8 @@ def node(
             InstanceRepository(models, folder, copy=copy),
             transport,
             names,
-            gpus=reports,
+            gpus=tuple(report(name, number, entry) for number, entry in enumerate(found)),
+            used_bytes=used_bytes,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())

@@ -75,7 +75,9 @@ class Agent:
         repository: where its instances' folders are.
         transport: where the topics are.
         names: of the deployment's topics.
-        gpus: reports what it has, asked with each telemetry.
+        gpus: what it has.
+        used_bytes: tells the memory taken on each GPU, where it is known; asked with each
+            telemetry.
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.
     """
@@ -88,7 +90,8 @@ class Agent:
         transport: Transport,
         names: TopicNames,
         *,
-        gpus: Callable[[], tuple[GpuReport, ...]],
+        gpus: tuple[GpuReport, ...],
+        used_bytes: Callable[[], Mapping[str, int]] = dict,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -97,6 +100,7 @@ class Agent:
         self._repository = repository
         self._names = names
         self._gpus = gpus
+        self._used_bytes = used_bytes
         self._clock = clock
         self._monotonic = monotonic
         self._core = AgentCore(options.settings)
@@ -112,7 +116,6 @@ class Agent:
         self._transport = transport
         self._wanted: dict[str, Wanted] = {}
         self._url = ""
-        self._gpu_reports: tuple[GpuReport, ...] = ()
         self._reported: tuple[object, ...] | None = None
         self._report_due = -float("inf")
         self._telemetry_due = -float("inf")
@@ -210,12 +213,13 @@ class Agent:
         if self._monotonic() < self._telemetry_due:
             return
         self._telemetry_due = self._monotonic() + self._options.telemetry_seconds
-        self._gpu_reports = self._gpus()
         if not looked:
             return
         batches = {name: wanted.tuning.batch for name, wanted in self._wanted.items()}
-        telemetry = self._meter.measure(self._watch.statistics, batches, self._clock())
-        if telemetry is not None and telemetry.instances:
+        telemetry = self._meter.measure(
+            self._watch.statistics, batches, self._clock(), self._used_bytes()
+        )
+        if telemetry is not None and (telemetry.instances or telemetry.used_bytes):
             self._send(producer, self._names.telemetry, telemetry.to_json())
 
     def _report(self, producer: Producer) -> None:
@@ -233,7 +237,7 @@ class Agent:
             node=self._options.node,
             incarnation=self._options.incarnation,
             url=self._url,
-            gpus=self._gpu_reports,
+            gpus=self._gpus,
             at=self._clock(),
             lease=self._options.lease,
             server_ready=up,

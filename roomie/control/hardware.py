@@ -41,7 +41,6 @@ def report(worker: str, position: int, gpu: LocalGpu) -> GpuReport:
         id=f"{worker}/{position}",
         device=gpu.device,
         memory_bytes=gpu.memory_bytes,
-        used_bytes=gpu.used_bytes,
     )
 
 

@@ -24,7 +24,11 @@ class Meter:
         self._at: float | None = None
 
     def measure(
-        self, statistics: Mapping[str, ModelStatistics], batches: Mapping[str, int], at: float
+        self,
+        statistics: Mapping[str, ModelStatistics],
+        batches: Mapping[str, int],
+        at: float,
+        used_bytes: Mapping[str, int] | None = None,
     ) -> Telemetry | None:
         """What was done since the last call.
 
@@ -32,6 +36,7 @@ class Meter:
             statistics: of the server's models.
             batches: largest batch of each instance; others are left out.
             at: the time, seconds since the epoch.
+            used_bytes: memory taken on each GPU, where that is known.
 
         Returns:
             None at the first call, which has nothing to compare with.
@@ -44,6 +49,7 @@ class Meter:
             worker=self._worker,
             at=at,
             seconds=at - began,
+            used_bytes=dict(used_bytes or {}),
             instances=tuple(
                 _difference(name, statistics[name], before.get(name), batches[name])
                 for name in sorted(statistics)

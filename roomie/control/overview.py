@@ -169,12 +169,18 @@ def cluster_view(
         if age <= OLD_SECONDS
         for entry in told.instances
     }
+    used = {
+        gpu: size
+        for told, age in telemetry.values()
+        if age <= OLD_SECONDS
+        for gpu, size in told.used_bytes.items()
+    }
     placed: dict[str, list[tuple[str, PlacedInstance]]] = defaultdict(list)
     for placement in placements.values():
         for instance in placement.instances:
             placed[instance.worker].append((placement.spec.model, instance))
     shown = [
-        _worker(report, age, placed.pop(name, []), measured, devices)
+        _worker(report, age, placed.pop(name, []), measured, used=used, devices=devices)
         for name, (report, age) in sorted(workers.items())
         if age <= FORGOTTEN_SECONDS or name in placed
     ]
@@ -210,6 +216,8 @@ def _worker(
     age: float,
     placed: Sequence[tuple[str, PlacedInstance]],
     measured: _Measured,
+    *,
+    used: Mapping[str, int],
     devices: DeviceTable,
 ) -> WorkerView:
     alive = age <= report.lease
@@ -219,7 +227,7 @@ def _worker(
         for model, instance in placed
     ]
     known = {gpu.id for gpu in report.gpus}
-    gpus = [_gpu(gpu, views, devices) for gpu in report.gpus]
+    gpus = [_gpu(gpu, views, devices, used.get(gpu.id)) for gpu in report.gpus]
     strays = sorted({view.gpu for view in views} - known)
     gpus += [_gpu(GpuReport(id=name, device="unknown"), views, devices) for name in strays]
     return WorkerView(
@@ -251,7 +259,12 @@ def _gone(name: str, placed: Sequence[tuple[str, PlacedInstance]]) -> WorkerView
     )
 
 
-def _gpu(report: GpuReport, views: Sequence[InstanceView], devices: DeviceTable) -> GpuView:
+def _gpu(
+    report: GpuReport,
+    views: Sequence[InstanceView],
+    devices: DeviceTable,
+    used_bytes: int | None = None,
+) -> GpuView:
     here = sorted((view for view in views if view.gpu == report.id), key=lambda view: view.id)
     kind = devices.devices.get(report.device)
     size = report.memory_bytes or (None if kind is None else kind.memory_bytes)
@@ -260,7 +273,7 @@ def _gpu(report: GpuReport, views: Sequence[InstanceView], devices: DeviceTable)
         device=report.device,
         memory_bytes=size,
         promised_bytes=sum(view.memory_bytes for view in here),
-        used_bytes=report.used_bytes,
+        used_bytes=used_bytes,
         instances=tuple(here),
     )
 

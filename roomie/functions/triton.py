@@ -9,7 +9,7 @@ from dataflow.config import Config, TopicNames
 from dataflow.errors import ConfigError
 from dataflow.functions.base import Detection, FunctionParams, Item
 from dataflow.transport.kafka import KafkaTransport
-from roomie.control.client import ClientSettings, InstanceClient
+from roomie.control.instance_client import ClientSettings, InstanceClient
 from roomie.functions.heads import Head, head_for
 from roomie.functions.params import TritonParams
 from roomie.triton.server import ModelDescription

@@ -145,7 +145,7 @@ def agent_of(
         InstanceRepository(sources, folder),
         plant.transport,
         plant.names,
-        gpus=lambda: gpus,
+        gpus=gpus,
     )
 
 

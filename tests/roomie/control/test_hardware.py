@@ -94,7 +94,7 @@ def test_gpus_are_those_of_the_driver_with_their_memory() -> None:
     ]
     assert (found[1].memory_bytes, found[1].used_bytes) == (23 * GIB, 5 * GIB)
     announced = report("w", 1, found[1])
-    assert (announced.id, announced.device, announced.used_bytes) == ("w/1", "A10", 5 * GIB)
+    assert (announced.id, announced.device, announced.memory_bytes) == ("w/1", "A10", 23 * GIB)
 
 
 def test_slices_stand_for_their_gpu_and_a_server_uses_only_one() -> None:

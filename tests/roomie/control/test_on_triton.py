@@ -21,7 +21,7 @@ from dataflow.functions.yolo.networks import BUILTIN
 from dataflow.images import encode_jpeg
 from dataflow.transport.kafka import KafkaTransport
 from evaluation.scenes import StreetCamera
-from roomie.control.client import ClientSettings, InstanceClient
+from roomie.control.instance_client import ClientSettings, InstanceClient
 from roomie.control.records import PlacedInstance
 from roomie.control.serving import ForeignServer
 from roomie.errors import BadRequestError

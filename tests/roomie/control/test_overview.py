@@ -33,7 +33,7 @@ def report(*instances: InstanceReport, ready: bool = True) -> WorkerReport:
         incarnation="x",
         url="w:8001",
         gpus=(
-            GpuReport(id="w/0", device="T4", used_bytes=3 * GIB),
+            GpuReport(id="w/0", device="T4"),
             GpuReport(id="w/1", device="unheard-of", memory_bytes=4 * GIB),
         ),
         at=0.0,
@@ -65,7 +65,7 @@ TOLD = InstanceTelemetry(
 
 
 def telemetry(*told: InstanceTelemetry) -> Telemetry:
-    return Telemetry(worker="w", at=0.0, seconds=2.0, instances=told)
+    return Telemetry(worker="w", at=0.0, seconds=2.0, instances=told, used_bytes={"w/0": 3 * GIB})
 
 
 def view_of(

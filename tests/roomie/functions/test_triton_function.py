@@ -20,7 +20,7 @@ from dataflow.functions.yolo import Yolo, YoloParams
 from dataflow.functions.yolo.networks import BUILTIN
 from dataflow.transport.memory import MemoryTransport
 from evaluation.scenes import StreetCamera
-from roomie.control.client import ClientSettings, InstanceClient
+from roomie.control.instance_client import ClientSettings, InstanceClient
 from roomie.functions.heads import PictureInput, head_for
 from roomie.functions.params import TritonParams
 from roomie.functions.triton import Triton

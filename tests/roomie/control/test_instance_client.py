@@ -13,7 +13,7 @@ import pytest
 from dataflow.config import TopicNames
 from dataflow.errors import ConfigError
 from dataflow.transport.memory import MemoryTransport
-from roomie.control.client import ClientSettings, InstanceClient
+from roomie.control.instance_client import ClientSettings, InstanceClient
 from roomie.errors import BadRequestError, NoInstanceError
 from roomie.triton.fake import FakeTriton
 from roomie.triton.model_config import Tuning
