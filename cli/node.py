@@ -104,8 +104,8 @@ def node(
     log_format: LogFormatOption = "text",
 ) -> None:
     """Offer this machine's GPUs."""
-    from agents.worker import wait_for_broker as wait
     from dataflow.config import TopicNames
+    from dataflow.transport.waiting import wait_for_broker as wait
     from roomie.control.agent import Agent, AgentOptions
     from roomie.control.agent_core import AgentSettings
     from roomie.control.hardware import report

@@ -48,7 +48,7 @@ class InstanceView:
         pending: requests that wait.
         queue_seconds: mean wait of a request.
         compute_seconds: mean time of a batch.
-        predicted: slowdown (T~ - T) / T as predicted.
+        predicted: slowdown (T~ - T) / T as predicted; None where there was no profile to do so.
         measured: the same as measured with full batches; None without them, or without a profile.
     """
 
@@ -307,7 +307,7 @@ def _instance(
         pending=None if told is None else told.pending,
         queue_seconds=None if told is None else _mean(told.queue_seconds, told.requests),
         compute_seconds=None if told is None else _mean(told.compute_seconds, told.executions),
-        predicted=placed.slowdown,
+        predicted=None if placed.profile is None else placed.slowdown,
         measured=_slowdown(placed, told),
     )
 

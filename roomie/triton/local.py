@@ -40,6 +40,8 @@ _LOG_LINES = 12
 _PAUSE_SECONDS = 0.05
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+_NOISE = re.compile(r"pinned_memory_manager|CudaDriverHelper|NVML|DCGM|cuda_memory_manager")
+"""What the server says on each start on a machine without a GPU."""
 _CAUSES: tuple[tuple[str, str, str], ...] = (
     (
         r"Address already in use|failed to bind|Failed to add port|Socket .* already in use",
@@ -338,7 +340,11 @@ def log_tail(log: Path, count: int) -> list[str]:
 
 def _telling(lines: list[str]) -> list[str]:
     """Warnings and errors, else simply the last lines; without the tables that the server draws."""
-    plain = [line for line in lines if line.strip() and not line.startswith(("+", "|"))]
+    plain = [
+        line
+        for line in lines
+        if line.strip() and not line.startswith(("+", "|")) and not _NOISE.search(line)
+    ]
     picked = [line for line in plain if re.match(r"[EWF]\d{4} ", line) or "error" in line.lower()]
     return (picked or plain)[-_LOG_LINES:]
 

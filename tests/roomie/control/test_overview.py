@@ -48,7 +48,7 @@ def placement(*instances: PlacedInstance, deferred: str | None = None) -> Placem
 
 
 ONE = placed("m.1", "w", batch=4, ready_at="w:8001", speed=100).model_copy(
-    update={"alone": 0.01, "slowdown": 0.4, "memory_bytes": 2 * GIB}
+    update={"alone": 0.01, "profile": "m", "slowdown": 0.4, "memory_bytes": 2 * GIB}
 )
 TOLD = InstanceTelemetry(
     id="m.1",
@@ -108,9 +108,10 @@ def test_without_full_batches_or_a_profile_no_slowdown_is_measured() -> None:
     part = TOLD.model_copy(update={"full_executions": 0})
     view = view_of([report(said)], [placement(ONE)], [telemetry(part)])
     assert view.workers[0].gpus[0].instances[0].measured is None
-    unknown = ONE.model_copy(update={"alone": 0.0})
+    unknown = ONE.model_copy(update={"alone": 0.0, "profile": None})
     view = view_of([report(said)], [placement(unknown)], [telemetry(TOLD)])
     assert view.workers[0].gpus[0].instances[0].measured is None
+    assert view.workers[0].gpus[0].instances[0].predicted is None
 
 
 def test_old_telemetry_says_nothing() -> None:
