@@ -25,6 +25,8 @@ from dataflow.tracing import tracing_from_environment
 from dataflow.transport.kafka import KafkaTransport
 from dataflow.transport.waiting import wait_for_broker
 
+__all__ = ["EXIT_STALLED", "WorkerOptions", "run_worker", "wait_for_broker"]
+
 _log = logging.getLogger("videojam.worker")
 
 EXIT_STALLED = 75

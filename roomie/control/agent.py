@@ -17,7 +17,15 @@ from dataflow.config import TopicNames
 from dataflow.errors import BrokerError, BufferFullError
 from dataflow.transport import Producer, Transport
 from dataflow.transport import Record as KafkaRecord
-from roomie.control.agent_core import Action, AgentCore, AgentSettings, Load, Wanted, wanted_on
+from roomie.control.agent_core import (
+    Action,
+    AgentCore,
+    AgentSettings,
+    Load,
+    Remove,
+    Wanted,
+    wanted_on,
+)
 from roomie.control.follower import Follower, Table
 from roomie.control.meter import Meter
 from roomie.control.operations import Watch, perform
@@ -116,6 +124,7 @@ class Agent:
         self._transport = transport
         self._wanted: dict[str, Wanted] = {}
         self._url = ""
+        self._silent_since: float | None = None
         self._reported: tuple[object, ...] | None = None
         self._report_due = -float("inf")
         self._telemetry_due = -float("inf")
@@ -162,14 +171,31 @@ class Agent:
                 seen = self._watch.look(server)
             wanted = self._placed() if self._follower.ready() else None
             for action in self._core.decide(wanted, seen, self._monotonic()):
-                if server is not None:  # where there is none, nothing is decided
+                if server is None:
+                    continue  # never: where there is none, nothing is decided
+                if isinstance(action, Remove):
+                    # At once, so that it never meets a load of the same instance.
+                    self._perform(action, server)
+                else:
                     executor.submit(self._perform, action, server)
+            self._end_the_hung(server, answered=seen is not None)
             self._measure(producer, seen is not None)
             if not self._core.looking() or self._monotonic() - began > _FIRST_REPORT_SECONDS:
                 self._report(producer)
             producer.poll(0)
             self._wake.wait(_TICK_SECONDS)
             self._wake.clear()
+
+    def _end_the_hung(self, server: InferenceServer | None, *, answered: bool) -> None:
+        """A server that runs and does not answer for long is ended."""
+        now = self._monotonic()
+        if server is None or answered:
+            self._silent_since = None
+        elif self._silent_since is None:
+            self._silent_since = now
+        elif now - self._silent_since > self._options.settings.hung:
+            self._silent_since = None
+            self._serving.end()
 
     def _placed(self) -> dict[str, Wanted]:
         self._wanted = wanted_on(

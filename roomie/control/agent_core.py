@@ -75,6 +75,7 @@ class AgentSettings:
         longest_drain: after so long it goes even if requests still come.
         parallel_loads: most loads at a time.
         silence: seconds without an answer after which the server counts as down.
+        hung: seconds without an answer after which it is ended, if it is ours.
     """
 
     load_seconds: float = 120.0
@@ -86,6 +87,7 @@ class AgentSettings:
     longest_drain: float = 10.0
     parallel_loads: int = 2
     silence: float = 3.0
+    hung: float = 20.0
 
     def pause(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row."""

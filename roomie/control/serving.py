@@ -42,6 +42,10 @@ class Serving(Protocol):
         """Whether its process has ended since the last call."""
         ...
 
+    def end(self) -> None:
+        """Kill a server that has hung, if it is ours to do so; `tend` then starts another one."""
+        ...
+
     def close(self, *, keep: bool) -> None:
         """Let go of it; it is stopped unless ``keep`` or somebody else runs it."""
         ...
@@ -65,6 +69,9 @@ class ForeignServer:
     def died(self) -> bool:
         """See `Serving`."""
         return False
+
+    def end(self) -> None:
+        """See `Serving`: it is not ours."""
 
     def close(self, *, keep: bool) -> None:
         """See `Serving`."""
@@ -134,6 +141,12 @@ class OwnServer:
         """See `Serving`."""
         died, self._died = self._died, False
         return died
+
+    def end(self) -> None:
+        """See `Serving`."""
+        if self._state is not None:
+            _log.error("Triton %r answers no longer: killing it", self._state.name)
+            local.stop_process(self._state, 0.0)
 
     def close(self, *, keep: bool) -> None:
         """See `Serving`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -31,8 +31,8 @@ class Site:
         return agent_of(self.plant, ForeignServer(self.server), self.sources, self.folder)
 
     @contextmanager
-    def running(self) -> Iterator[Agent]:
-        agent = self.agent()
+    def running(self, agent: Agent | None = None) -> Iterator[Agent]:
+        agent = agent or self.agent()
         thread = threading.Thread(target=agent.run)
         thread.start()
         try:
@@ -158,6 +158,31 @@ def test_one_that_follows_a_dead_agent_uses_what_runs_and_never_says_otherwise(
         wait_until(lambda: {"m.1": "ready"} in said, "it has taken over, and the orphan is gone")
         assert loads == []
         assert all(states.get("m.1") == "ready" for states in said if states)
+
+
+class Revivable(ForeignServer):
+    """A server that is ours: ended, it comes back."""
+
+    def __init__(self, server: FakeTriton) -> None:
+        super().__init__(server)
+        self._fake = server
+
+    def end(self) -> None:
+        self._fake.die()
+        self._fake.come_back()
+
+
+def test_a_server_that_hangs_is_ended_and_loaded_anew(site: Site) -> None:
+    settings = replace(QUICK, hung=0.5)
+    agent = agent_of(
+        site.plant, Revivable(site.server), site.sources, site.folder, settings=settings
+    )
+    with site.running(agent):
+        site.plant.place("m", [placed("m.1", "w")])
+        site.plant.wait_for("w", {"m.1": "ready"})
+        site.server.die()  # its process goes on, as far as the agent knows
+        wait_until(site.server.ready, "it is ended and comes back")
+        wait_until(lambda: site.server.model_ready("m.1"), "all is loaded anew")
 
 
 def test_two_agents_never_work_on_one_server(site: Site) -> None:
