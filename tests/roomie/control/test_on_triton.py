@@ -21,14 +21,15 @@ from dataflow.functions.yolo.networks import BUILTIN
 from dataflow.images import encode_jpeg
 from dataflow.transport.kafka import KafkaTransport
 from evaluation.scenes import StreetCamera
+from roomie.control.agent import Agent
 from roomie.control.instance_client import ClientSettings, InstanceClient
 from roomie.control.records import PlacedInstance
-from roomie.control.serving import ForeignServer
+from roomie.control.serving import ForeignServer, OwnServer
 from roomie.errors import BadRequestError
 from roomie.triton import local
 from roomie.triton.fake import FakeTriton
 from roomie.triton.install import ensure_installed
-from roomie.triton.local import TritonState
+from roomie.triton.local import TritonSettings, TritonState
 from roomie.triton.onnx_model import add_onnx
 from tests.agents.plant import Plant as Pipeline
 from tests.agents.processes import WorkerProcess, declare
@@ -138,7 +139,7 @@ def site(kafka: EmbeddedBroker, tmp_path: Path) -> Iterator[Site]:
 
 
 class Asking:
-    """Requests without pause, from a thread; whatever fails is kept."""
+    """A hundred requests a second at most, from a thread; whatever fails is kept."""
 
     def __init__(self, client: InstanceClient) -> None:
         self._client = client
@@ -148,7 +149,7 @@ class Asking:
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping.wait(0.01):
             try:
                 answer = self._client.infer({"x": X})
                 assert np.array_equal(answer["y"], 2 * X)
@@ -219,25 +220,40 @@ def test_no_request_fails_whatever_dies_as_long_as_one_instance_can_be_had(site:
         assert [entry.id for entry in telemetry.instances] == ["m.2"]
 
 
+@contextmanager
+def running(agent: Agent) -> Iterator[None]:
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        agent.stop()
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+
+
 def test_the_only_server_that_dies_costs_time_but_no_request(site: Site) -> None:
     plant = site.plant
-    with site.node("a") as a:
+    serving = OwnServer(TritonSettings(name="a"), site.home, cache_home())
+    folder = local.default_repository(site.home, "a")
+    with running(agent_of(plant, serving, site.models, folder, worker="a")):
         one = placed("m.1", "a")
         plant.place("m", [one])
         plant.wait_for("a", {"m.1": "ready"})
         plant.place("m", site.ready(one))
         with site.client("m") as client, Asking(client) as asking:
             asking.more()
-            state = a.triton
+            state = serving.state
             assert state is not None
             os.kill(state.pid, signal.SIGKILL)
-            wait_until(lambda: a.triton not in {None, state}, "the node has started another one")
+            wait_until(lambda: serving.state not in {None, state}, "another one is started")
             plant.wait_for("a", {"m.1": "ready"})
             plant.place("m", site.ready(one))
             asking.more()
             with pytest.raises(BadRequestError):
                 client.infer({"x": np.ones((1, 9), np.float32)})
         assert asking.failures == []
+    assert local.stop(site.home, "a") is None, "it was stopped with the agent"
 
 
 def test_a_pipeline_runs_on_placed_instances(kafka: EmbeddedBroker, tmp_path: Path) -> None:
@@ -283,9 +299,7 @@ def test_a_broker_that_dies_and_comes_back_stops_neither_requests_nor_placement(
         folder.mkdir()
         server = FakeTriton(folder, PROGRAMS, url="fake:1")
         agent = agent_of(site.plant, ForeignServer(server), site.models, folder, worker="a")
-        running = threading.Thread(target=agent.run)
-        running.start()
-        try:
+        with running(agent):
             one, two = placed("m.1", "a"), placed("m.2", "a")
             site.plant.place("m", [one])
             site.plant.wait_for("a", {"m.1": "ready"})
@@ -302,12 +316,9 @@ def test_a_broker_that_dies_and_comes_back_stops_neither_requests_nor_placement(
             ):
                 asking.more()
                 broker.kill()
-                asking.more(50)
+                asking.more()
                 broker.start()
                 site.plant.place("m", site.ready(one, two))
                 site.plant.wait_for("a", {"m.1": "ready", "m.2": "ready"})
                 wait_until(lambda: len(client.instances()) == 2, "the client hears of it too")
             assert asking.failures == []
-        finally:
-            agent.stop()
-            running.join(DEADLINE)
