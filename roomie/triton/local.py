@@ -81,7 +81,7 @@ class TritonSettings:
         executions: most executions at a time on each GPU, by Triton's rate limiter; no limit when
             None.
         auto_complete: whether the server fills in what configurations leave out. For each load
-            that starts a Python model twice, which takes a second instead of a tenth.
+            that starts a Python model twice, and takes several times as long.
     """
 
     name: str = DEFAULT_NAME
