@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,11 +26,13 @@ from roomie.functions.heads import PictureInput, head_for
 from roomie.functions.params import TritonParams
 from roomie.functions.triton import Triton
 from roomie.triton.fake import PROGRAM, FakeTriton, Program
-from roomie.triton.model_config import Tuning
+from roomie.triton.model_config import Tuning, read_config
 from roomie.triton.onnx_model import add_onnx
 from roomie.triton.repository import InstanceRepository
 from roomie.triton.server import ModelDescription, Tensor, Tensors, TensorSpec
 from tests.roomie.control.kit import Plant, placed
+
+DATA = Path(os.environ.get("VIDEOJAM_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
 
 def described(
@@ -234,3 +237,34 @@ def test_it_finds_what_the_function_yolo_finds(function: tuple[Triton, FakeTrito
     assert any(expected), "there is something to find"
     assert {n: s.items for n, s in server.statistics().items()}.keys() == {"m.1", "m.2"}
     assert sum(s.items for s in server.statistics().values()) == 3
+
+
+@pytest.mark.shared_data
+def test_a_real_detector_finds_in_a_real_video_what_the_function_yolo_finds(
+    tmp_path: Path,
+) -> None:
+    network, video = DATA / "models" / "fastestdet-coco-352.onnx", DATA / "video" / "highway.avi"
+    for file in (network, video):
+        if not file.is_file():
+            pytest.skip(f"SHARED DATA ABSENT: {file} does not exist; set VIDEOJAM_SHARED_DATA")
+    add_onnx(network, tmp_path, "m")
+    config = read_config(tmp_path / "m" / "config.pbtxt")
+    assert config is not None
+    model = described(
+        tuple(config.input[0].dims), tuple(config.output[0].dims), batch=config.max_batch_size
+    )
+    head = head_for(TritonParams(model="m", classes=("car", "truck", "bus")), model)
+    session = onnxruntime.InferenceSession(str(network), providers=["CPUExecutionProvider"])
+    local = Yolo(YoloParams(model=str(network), classes=("car", "truck", "bus")))
+    capture = cv2.VideoCapture(str(video))
+    seen = 0
+    for number in range(0, 200, 50):
+        capture.set(cv2.CAP_PROP_POS_FRAMES, number)
+        frame = np.asarray(capture.read()[1], np.uint8)
+        output = session.run(None, {session.get_inputs()[0].name: head.prepare([frame])})[0]
+        (found,) = head.read({"found": output}, [frame])
+        (expected,) = local.process([item(frame, number)])
+        assert [d.label for d in found] == [d.label for d in expected]
+        assert [d.score for d in found] == pytest.approx([d.score for d in expected], abs=1e-4)
+        seen += len(found)
+    assert seen >= 4

@@ -58,7 +58,9 @@ def add_model(
     (folder / "config.pbtxt").write_text(CONFIG.format(batch=batch, program=first))
     for version, program in versions.items():
         (folder / str(version)).mkdir(exist_ok=True)
-        code = textwrap.dedent(MODEL.format(program=program))
+        # Python takes a file of the same size and second for the same file.
+        mark = "#" * (sum(map(ord, program)) % 97)
+        code = textwrap.dedent(MODEL.format(program=program)) + mark
         (folder / str(version) / "model.py").write_text(code)
 
 

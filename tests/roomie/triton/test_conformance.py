@@ -118,6 +118,17 @@ def test_a_loaded_model_can_be_placed_otherwise_without_a_gap(kit: Kit) -> None:
     kit.server.infer(name, {"x": np.ones((4, 4), np.float32)}, timeout=10)
 
 
+def test_a_change_that_fails_leaves_the_model_as_it_was(kit: Kit) -> None:
+    name = kit.load(batch=2)
+    add_model(kit.repository.sources, name, "broken")
+    with pytest.raises(ModelLoadError, match=name):
+        kit.retune(name, batch=4)
+    assert kit.server.index()[name].state == "ready"
+    assert kit.server.describe(name).max_batch == 2
+    answer = kit.server.infer(name, {"x": X}, timeout=10)
+    np.testing.assert_array_equal(answer["y"], 2 * X)
+
+
 def test_statistics_count_requests_items_and_time(kit: Kit) -> None:
     name = kit.load()
     for _ in range(3):
