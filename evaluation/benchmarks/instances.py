@@ -1,7 +1,7 @@
 """What placing and finding instances costs, on a real Triton and a real Kafka of this machine.
 
-    python -m evaluation.benchmarks.serving
-    python -m evaluation.benchmarks.serving --requests 5000 --placements 20
+    python -m evaluation.benchmarks.instances
+    python -m evaluation.benchmarks.instances --requests 5000 --placements 20
 
 - ``load``: a small Python model, by a server that completes configurations and by one that does
   not, as ours.
@@ -147,7 +147,7 @@ class _Site:
 
     def __init__(self, home: Path, transport: KafkaTransport, state: TritonState) -> None:
         self.transport, self.state = transport, state
-        self.names = TopicNames("serving")
+        self.names = TopicNames("instances")
         admin = transport.admin()
         for topic in (self.names.placements, self.names.workers, self.names.telemetry):
             admin.create(TopicSpec(name=topic, partitions=1, replication=1))
