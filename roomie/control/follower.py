@@ -142,6 +142,10 @@ class Follower:
                     _log.warning("cannot follow %s: %s", ", ".join(self._tables), fault)
                 self._fault = fault
                 self._stopping.wait(_RETRY_SECONDS)
+            except Exception as error:  # noqa: BLE001 - a thread that ends leaves stale tables
+                _log.exception("following %s", ", ".join(self._tables))
+                self._fault = f"{type(error).__name__}: {error}"
+                self._stopping.wait(_RETRY_SECONDS)
 
     def _follow(self) -> None:
         reader = self._transport.reader(list(self._tables))
