@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from dataflow.broker.paths import cache_home
+from roomie.errors import TritonError
 from roomie.triton.grpc import GrpcTriton
+from roomie.triton.install import ensure_installed, installed
 from roomie.triton.local import TritonSettings, TritonState, start, stop
 
 
@@ -29,6 +31,20 @@ class RunningTriton:
     def folder(self) -> Path:
         """Its model repository."""
         return Path(self.state.repository)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Install the server before the first test: a download must not count against its timeout."""
+    if session.config.option.collectonly or installed(cache_home()) is not None:
+        return
+    if any(item.get_closest_marker("triton") for item in session.items):
+        terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+        try:
+            ensure_installed(
+                cache_home(), report=lambda step: terminal and terminal.write_line(step.message)
+            )
+        except TritonError:
+            return  # the tests that need it say so
 
 
 StartTriton = Callable[[], RunningTriton]
