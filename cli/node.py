@@ -107,7 +107,7 @@ def node(
     from dataflow.config import TopicNames
     from dataflow.transport.waiting import wait_for_broker as wait
     from roomie.control.agent import Agent, AgentOptions
-    from roomie.control.agent_core import AgentSettings
+    from roomie.control.agent_values import AgentSettings
     from roomie.control.hardware import report
     from roomie.devices import load_devices
     from roomie.triton.repository import InstanceRepository

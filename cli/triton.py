@@ -149,6 +149,7 @@ def status(
     """Tell which servers run."""
     from dataflow.broker.paths import data_home
     from roomie.triton import local
+    from roomie.triton.logs import explain
 
     home = data_home()
     states = [s for s in local.known_servers(home) if name in {None, s.name}]
@@ -161,7 +162,7 @@ def status(
         _print_servers(shown)
         for state, server in zip(states, shown, strict=True):
             if not server["running"]:
-                ended = local.explain(f"Triton {state.name!r} ended by itself", Path(state.log))
+                ended = explain(f"Triton {state.name!r} ended by itself", Path(state.log))
                 stderr().print(str(ended), markup=False)
     if not any(server["running"] for server in shown):
         raise typer.Exit(STOPPED)
@@ -226,13 +227,13 @@ def logs(
 ) -> None:
     """Show a server's log."""
     from dataflow.broker.paths import data_home
-    from roomie.triton import local
     from roomie.triton.install import fault
+    from roomie.triton.logs import log_tail
 
     file = data_home() / "triton" / f"{name}.log"
     if not file.exists():
         raise fault(f"there is no log at {file}", "start the server first, or name it (--name)")
-    for line in local.log_tail(file, lines):
+    for line in log_tail(file, lines):
         typer.echo(line)
 
 

@@ -17,9 +17,9 @@ from dataflow.config import TopicNames
 from dataflow.errors import BrokerError, BufferFullError
 from dataflow.transport import Producer, Transport
 from dataflow.transport import Record as KafkaRecord
-from roomie.control.agent_core import (
+from roomie.control.agent_core import AgentCore
+from roomie.control.agent_values import (
     Action,
-    AgentCore,
     AgentSettings,
     Load,
     Remove,

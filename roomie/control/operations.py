@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from roomie.control.agent_core import Action, AgentSettings, Load, Seen, Unload, Verify
+from roomie.control.agent_values import Action, AgentSettings, Load, Seen, Unload, Verify
 from roomie.errors import InferenceError, ModelLoadError, UnavailableError
 from roomie.triton.model_config import tuning_of
 from roomie.triton.repository import InstanceRepository

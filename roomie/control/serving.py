@@ -15,6 +15,7 @@ from roomie.errors import TritonError
 from roomie.triton import local
 from roomie.triton.grpc import GrpcTriton
 from roomie.triton.local import TritonSettings, TritonState
+from roomie.triton.logs import explain
 from roomie.triton.server import InferenceServer
 
 _log = logging.getLogger("videojam.roomie")
@@ -190,9 +191,7 @@ class OwnServer:
         self._state = self._server = None
         self._died = True
         if state is not None:
-            _log.error(
-                "%s", local.explain(f"Triton {state.name!r} ended by itself", Path(state.log))
-            )
+            _log.error("%s", explain(f"Triton {state.name!r} ended by itself", Path(state.log)))
             with suppress(ChildProcessError):
                 os.waitpid(state.pid, os.WNOHANG)  # it may be a child of ours
         if server is not None:

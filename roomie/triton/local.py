@@ -14,7 +14,6 @@ import os
 import re
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -25,8 +24,8 @@ import psutil
 from dataflow.broker.distribution import ReportProgress, silent
 from dataflow.broker.process import BrokerProcess, is_process, start_time
 from dataflow.broker.ready import free_ports, port_is_free
-from roomie.errors import TritonError
 from roomie.triton.install import TritonInstallation, ensure_installed, fault
+from roomie.triton.logs import explain
 from roomie.triton.model_config import EXECUTIONS
 
 DEFAULT_NAME = "triton"
@@ -36,34 +35,9 @@ STOP_SECONDS = 20.0
 _EXIT_SECONDS = 5
 """How long the server itself waits for inferences in flight when it is told to end."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps it; names in it are unique
-_LOG_LINES = 12
 _PAUSE_SECONDS = 0.05
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-_NOISE = re.compile(r"pinned_memory_manager|CudaDriverHelper|NVML|DCGM|cuda_memory_manager")
-"""What the server says on each start on a machine without a GPU."""
-_CAUSES: tuple[tuple[str, str, str], ...] = (
-    (
-        r"Address already in use|failed to bind|Failed to add port|Socket .* already in use",
-        "a port of it is in use",
-        "choose others (--grpc-port, --http-port, --metrics-port), or 0 for any free one",
-    ),
-    (
-        r"No space left on device",
-        "the disk, or the shared memory in /dev/shm, is full",
-        "free some (in a container: --shm-size)",
-    ),
-    (
-        r"error while loading shared libraries",
-        "a shared library is missing",
-        "delete triton/ in the cache folder and start again: it says then which one",
-    ),
-    (
-        r"failed to stat|failed to open .*model.?repository|Permission denied",
-        "the model repository cannot be read",
-        "see that the folder is there and can be read",
-    ),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,35 +292,6 @@ def _await(
         if time.monotonic() > deadline:
             raise explain(f"tritonserver did not answer within {timeout:g} s", log)
         time.sleep(_PAUSE_SECONDS)
-
-
-def explain(what: str, log: Path) -> TritonError:
-    """The error for a server that did not do as it should, with the tail of its log."""
-    lines = log_tail(log, 400)
-    for pattern, cause, remedy in _CAUSES:
-        if any(re.search(pattern, line) for line in lines):
-            return fault(f"{what}: {cause} (log: {log})", remedy, _telling(lines))
-    return fault(f"{what} (log: {log})", "read the log", _telling(lines))
-
-
-def log_tail(log: Path, count: int) -> list[str]:
-    """The last lines of a log, none where it cannot be read."""
-    try:
-        with log.open(encoding="utf-8", errors="replace") as lines:
-            return [line.rstrip()[:300] for line in deque(lines, maxlen=count)]
-    except OSError:
-        return []
-
-
-def _telling(lines: list[str]) -> list[str]:
-    """Warnings and errors, else simply the last lines; without the tables that the server draws."""
-    plain = [
-        line
-        for line in lines
-        if line.strip() and not line.startswith(("+", "|")) and not _NOISE.search(line)
-    ]
-    picked = [line for line in plain if re.match(r"[EWF]\d{4} ", line) or "error" in line.lower()]
-    return (picked or plain)[-_LOG_LINES:]
 
 
 def stop(home: Path, name: str, *, timeout: float = STOP_SECONDS) -> TritonState | None:

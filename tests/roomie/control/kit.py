@@ -13,7 +13,7 @@ from dataflow.config.topics import TopicSpec
 from dataflow.transport import Record as KafkaRecord
 from dataflow.transport import Transport
 from roomie.control.agent import Agent, AgentOptions
-from roomie.control.agent_core import AgentSettings
+from roomie.control.agent_values import AgentSettings
 from roomie.control.follower import Follower, Table
 from roomie.control.records import (
     GpuReport,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roomie.control.agent_core import (
+from roomie.control.agent_core import AgentCore
+from roomie.control.agent_values import (
     Action,
-    AgentCore,
     AgentSettings,
     Load,
     Remove,
