@@ -20,15 +20,14 @@ from agents.engine import Engine
 from agents.exchange import Exchange
 from agents.forecast import declared_forecast
 from dataflow.config import Config, TopicNames
-from dataflow.errors import BrokerError
 from dataflow.functions.registry import build_function
 from dataflow.tracing import tracing_from_environment
 from dataflow.transport.kafka import KafkaTransport
+from dataflow.transport.waiting import wait_for_broker
+
+__all__ = ["EXIT_STALLED", "WorkerOptions", "run_worker", "wait_for_broker"]
 
 _log = logging.getLogger("videojam.worker")
-
-_CHECK_SECONDS = 5.0
-"""Deadline of one look whether the cluster answers."""
 
 EXIT_STALLED = 75
 """Exit code after a hung call (EX_TEMPFAIL): start the worker again."""
@@ -65,7 +64,9 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
         VideojamError: the worker cannot start, or cannot go on; nothing it had is lost.
     """
     cv2.setNumThreads(1)  # replicas are the parallelism
-    function = build_function(options.function, config.functions[options.function])
+    function = build_function(
+        options.function, config.functions[options.function], deployment=config
+    )
     transport = KafkaTransport.from_config(config)
     wait_for_broker(transport, options.wait_for_broker)
     tracing = tracing_from_environment(f"videojam.{options.function}")
@@ -137,24 +138,3 @@ def _exchange(
         replica=replica,
         incarnation=incarnation,
     )
-
-
-def wait_for_broker(transport: KafkaTransport, seconds: float) -> None:
-    """Wait for the cluster to answer.
-
-    Raises:
-        BrokerError: it has not answered for ``seconds`` s.
-    """
-    deadline = time.monotonic() + seconds
-    pause = 0.2
-    while True:
-        try:
-            transport.check(_CHECK_SECONDS)
-        except BrokerError as error:
-            if time.monotonic() + pause > deadline:
-                raise
-            _log.warning("%s; trying again", str(error).splitlines()[0])
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
-        else:
-            return

@@ -2,7 +2,7 @@
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.broker_fixture"]
+pytest_plugins = ["tests.broker_fixture", "tests.triton_fixture"]
 
 # A test passes or fails by what it finds, not by how busy the machine is.
 settings.register_profile(

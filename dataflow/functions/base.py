@@ -15,13 +15,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from dataflow.images import decode_image
+
+if TYPE_CHECKING:
+    from dataflow.config import Config
 
 
 class FunctionParams(BaseModel):
@@ -151,4 +154,14 @@ class StatefulFunction(Function, Protocol):
 
     def forget(self, camera: str) -> None:
         """Drop the state of a camera that has moved elsewhere."""
+        ...
+
+
+@runtime_checkable
+class DeployedFunction(Function, Protocol):
+    """A function that needs the deployment which it works for: its cluster, its topics' names."""
+
+    @classmethod
+    def deployed(cls, params: FunctionParams, deployment: Config) -> Self:
+        """Make one within a deployment; a worker calls this instead of the constructor."""
         ...

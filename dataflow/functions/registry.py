@@ -9,9 +9,9 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from dataflow.config.model import FunctionConfig
+from dataflow.config.model import Config, FunctionConfig
 from dataflow.errors import ConfigError, MissingDependencyError, VideojamError
-from dataflow.functions.base import Function, FunctionParams
+from dataflow.functions.base import DeployedFunction, Function, FunctionParams
 from dataflow.plugins import installed, remedy_for
 
 GROUP = "videojam.functions"
@@ -122,13 +122,27 @@ def check_function(
         raise _explain(error, plugin.Params, f"{where}.parameters") from error
 
 
-def build_function(name: str, config: FunctionConfig, *, key_path: str | None = None) -> Function:
+def build_function(
+    name: str,
+    config: FunctionConfig,
+    *,
+    key_path: str | None = None,
+    deployment: Config | None = None,
+) -> Function:
     """Make a declared function, ready to process; arguments and errors as `check_function`.
+
+    Args:
+        name: as for `check_function`.
+        config: likewise.
+        key_path: likewise.
+        deployment: given to those that ask for it (`dataflow.functions.base.DeployedFunction`).
 
     Raises:
         VideojamError: whatever the plugin's constructor raises on purpose, such as `ModelError`.
     """
     plugin, params = check_function(name, config, key_path=key_path)
+    if deployment is not None and callable(getattr(plugin, "deployed", None)):
+        return cast(type[DeployedFunction], plugin).deployed(params, deployment)
     return cast(Callable[[FunctionParams], Function], plugin)(params)
 
 

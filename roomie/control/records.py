@@ -6,7 +6,7 @@
 | ``roomie.placements`` | model | `Placement`, compacted | the active controller |
 | ``roomie.workers`` | worker | `WorkerReport`, compacted | each worker agent |
 | ``roomie.telemetry`` | worker | `Telemetry` | each worker agent |
-| ``roomie.status`` | model | `Status`: what became of an order, and why | both |
+| ``roomie.status`` | model | `Status`: outcomes of orders, and why it was decided so | both |
 
 A `Placement` is all that a controller knows of a model: whoever reads the compacted topic to its
 end can go on in its place. Workers make what runs like what it says, and report what runs. Each
@@ -48,14 +48,16 @@ class Record(BaseModel):
         """Read one.
 
         Raises:
-            RecordError: it is no such record.
+            RecordError: reason ``bad-record``: it is no such record.
         """
         try:
             return cls.model_validate_json(value)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "record"
-            raise RecordError(f"bad-{cls.__name__.lower()}", f"{where}: {first['msg']}") from error
+            raise RecordError(
+                "bad-record", f"not a {cls.__name__}: {where}: {first['msg']}"
+            ) from error
 
     def to_json(self) -> bytes:
         """As it goes on the wire."""
@@ -135,8 +137,24 @@ class PlacedInstance(Record):
     """Items a second that it is expected to serve: predicted at first, then measured."""
     slowdown: Amount = 0.0
     """Predicted (T~ - T) / T."""
+    alone: Amount = 0.0
+    """Seconds that a full batch takes alone on this GPU, by its profile; 0 where not known."""
     reserved: bool = True
     """Whether it keeps its place."""
+    extra: bool = False
+    """Whether autoscaling added it."""
+    incoming: bool = False
+    """Whether it belongs to the version on its way in."""
+    replaces: ModelName | None = None
+    """Whose place it takes: that one drains as soon as this one is ready."""
+    profile: ModelName | None = None
+    """Whose kernel profile it was placed by; None where there was none."""
+    memory_bytes: Annotated[int, Field(ge=0)] = 0
+    """What it needs of the GPU; 0 where that is not known."""
+    weight: Share = 1.0
+    """Part of its speed that clients give it; less while its version is on probation."""
+    since: Amount = 0.0
+    """When it came into its state, seconds since the epoch; pending and loading count as one."""
 
 
 class Rollout(Record):
@@ -235,6 +253,10 @@ class InstanceTelemetry(Record):
     """Batches run."""
     pending: Annotated[int, Field(ge=0)] = 0
     """Requests that wait now."""
+    full_executions: Annotated[int, Field(ge=0)] = 0
+    """Batches run that were as large as its largest; those compare with its profile."""
+    full_seconds: Amount = 0.0
+    """Time that these took."""
 
 
 class Telemetry(Record):
@@ -248,6 +270,8 @@ class Telemetry(Record):
     """Its length."""
     instances: tuple[InstanceTelemetry, ...]
     """What ran."""
+    used_bytes: dict[str, int] = {}
+    """Memory taken on each GPU by all processes, as its driver says; none where it does not."""
 
 
 class Status(Record):

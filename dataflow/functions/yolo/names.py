@@ -76,6 +76,33 @@ def parse_names(text: str) -> tuple[str, ...] | None:
     return tuple(canonical(name) for name in value) or None
 
 
+def choose(
+    count: int, names_file: Path | None, stored: str | None, *, origin: str
+) -> tuple[str, ...]:
+    """Names of a network's classes.
+
+    Args:
+        count: how many classes it has.
+        names_file: one class a line; None where there is none.
+        stored: metadata value ``names``, or None; COCO's names where there is neither.
+        origin: of the network, for errors.
+
+    Raises:
+        ModelError: the names cannot be read, or there are more or fewer than classes.
+    """
+    if names_file is not None:
+        found, where = read_names(names_file), str(names_file)
+    else:
+        parsed = None if stored is None else parse_names(stored)
+        found, where = parsed or COCO, "its metadata" if parsed else "COCO"
+    if len(found) != count:
+        raise ModelError(
+            f"{origin}: it has {count} classes, but {where} names {len(found)}\n"
+            "  remedy: give its class names, one a line, with the parameter `names`"
+        )
+    return found
+
+
 def canonical(name: str) -> str:
     """COCO's spelling of a class name."""
     return _ALIASES.get(name, name)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
@@ -15,11 +14,8 @@ from dataflow.errors import MissingDependencyError, ModelError
 from dataflow.functions.base import Box
 from dataflow.functions.yolo import layouts, names
 from dataflow.functions.yolo.layouts import Layout
-from dataflow.functions.yolo.letterbox import Letterbox, rectangle_for
-
-Image = NDArray[np.uint8]
-Found = tuple[str, float, Box]
-"""Label, score, and box in pixels of the picture."""
+from dataflow.functions.yolo.letterbox import rectangle_for
+from dataflow.functions.yolo.pictures import Found, Image, OutputReader, to_inputs
 
 BUILTIN = Path(__file__).parent.parent / "models" / "vehicle-detector.onnx"
 """The network that ships with the package; see docs/detector.md."""
@@ -63,7 +59,6 @@ class OnnxNetwork:
         names_file: Path | None,
     ) -> None:
         self._path = path
-        self._score, self._iou = score_threshold, iou_threshold
         self._session = _open(path, threads)
         batch, height, width = self._input_axes()
         self._batched = batch is None
@@ -77,7 +72,13 @@ class OnnxNetwork:
             count = layouts.class_count(self._layout, trial.shape)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
-        self.names = self._find_names(count, names_file, metadata.get("names"))
+        self.names = names.choose(count, names_file, metadata.get("names"), origin=str(path))
+        self._reader = OutputReader(
+            layout=self._layout,
+            names=self.names,
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+        )
         # FastestDet was trained on OpenCV's order of colours, all others on RGB
         self._rgb = self._layout != "fastestdet"
 
@@ -110,21 +111,6 @@ class OnnxNetwork:
     def _trial_size(self) -> tuple[int, int]:
         return self._fixed or (self._side, self._side)
 
-    def _find_names(
-        self, count: int, names_file: Path | None, stored: str | None
-    ) -> tuple[str, ...]:
-        if names_file is not None:
-            found, origin = names.read_names(names_file), str(names_file)
-        else:
-            parsed = None if stored is None else names.parse_names(stored)
-            found, origin = parsed or names.COCO, "its metadata" if parsed else "COCO"
-        if len(found) != count:
-            raise ModelError(
-                f"{self._path}: it has {count} classes, but {origin} names {len(found)}\n"
-                "  remedy: give its class names, one a line, with the parameter `names`"
-            )
-        return found
-
     def _run(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         feed = {self._session.get_inputs()[0].name: pictures}
         try:
@@ -143,41 +129,15 @@ class OnnxNetwork:
             return []
         sizes = [(image.shape[1], image.shape[0]) for image in images]
         target = self._fixed or rectangle_for(sizes, self._side)
-        boxes = [Letterbox.fit(size, target) for size in sizes]
-        blobs = [
-            np.asarray(
-                cv2.dnn.blobFromImage(box.apply(image), 1 / 255.0, swapRB=self._rgb), np.float32
-            )
-            for box, image in zip(boxes, images, strict=True)
-        ]
+        blobs, boxes = to_inputs(images, target, rgb=self._rgb)
         if self._batched:
             outputs = list(self._run(np.concatenate(blobs)))
         else:
             outputs = [self._run(blob)[0] for blob in blobs]
         return [
-            self._read(output, box, size)
+            self._reader.read(output, box, size)
             for output, box, size in zip(outputs, boxes, sizes, strict=True)
         ]
-
-    def _read(
-        self, output: NDArray[np.float32], letterbox: Letterbox, size: tuple[int, int]
-    ) -> list[Found]:
-        target = (letterbox.width, letterbox.height)
-        candidates = layouts.suppress(
-            layouts.decode(self._layout, output, target, self._score),
-            score_threshold=self._score,
-            iou_threshold=self._iou,
-            # our own network gives one score to a vehicle, whatever its label
-            by_class=self._layout != "builtin",
-        )
-        found = []
-        for box, score, label in zip(
-            candidates.boxes.tolist(), candidates.scores.tolist(), candidates.classes, strict=True
-        ):
-            placed = letterbox.to_picture(*box).clipped(*size)
-            if placed.area > 0:
-                found.append((self.names[label], min(score, 1.0), placed))
-        return found
 
 
 def _open(path: Path, threads: int) -> Any:  # ONNX Runtime has no types

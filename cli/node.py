@@ -1,0 +1,274 @@
+"""`videojam node`: a worker agent of ROOMIE on a machine with GPUs."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.common import (
+    DEFAULT_CONFIG,
+    BootstrapOption,
+    ConfigOption,
+    effective_config,
+    open_transport,
+    with_examples,
+)
+from cli.triton import show_progress
+from cli.worker import LogFormatOption, LogLevelOption
+from dataflow.errors import BrokerError, ConfigError
+from dataflow.logs import configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dataflow.config import TopicNames
+    from dataflow.transport import Transport
+    from roomie.control.hardware import LocalGpu
+    from roomie.control.serving import Serving
+    from roomie.devices import DeviceTable
+
+_log = logging.getLogger("videojam.roomie")
+
+
+def node(
+    *,
+    models: Annotated[
+        Path, typer.Option(help="Model repository: MODEL/config.pbtxt, MODEL/VERSION/.")
+    ],
+    config: ConfigOption = DEFAULT_CONFIG,
+    bootstrap_servers: BootstrapOption = None,
+    worker: Annotated[
+        str | None, typer.Option(help="Name of this worker. Default: the host's name.")
+    ] = None,
+    node_name: Annotated[
+        str | None, typer.Option("--node", help="Name of the machine. Default: the host's name.")
+    ] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DEVICE[:MEMORY]",
+            help="Declare a GPU instead of asking the driver; models then run on the processor.",
+        ),
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(metavar="UUID", help="Use only this GPU or MIG slice of the machine."),
+    ] = None,
+    devices: Annotated[
+        Path | None, typer.Option(help="A file of further kinds of GPUs.", dir_okay=False)
+    ] = None,
+    triton: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="A Triton that runs already, instead of our own."),
+    ] = None,
+    triton_metrics: Annotated[
+        str | None, typer.Option(metavar="URL", help="Metrics of that Triton.")
+    ] = None,
+    repository: Annotated[
+        Path | None,
+        typer.Option(help="Model repository of that Triton, written here.", file_okay=False),
+    ] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy models instead of linking to them.")
+    ] = False,
+    host: Annotated[str, typer.Option(help="Address our own Triton listens on.")] = "127.0.0.1",
+    advertised_host: Annotated[
+        str | None, typer.Option(help="Name under which clients reach the Triton.")
+    ] = None,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    executions: Annotated[
+        int | None, typer.Option(min=1, help="Most executions at a time on each GPU.")
+    ] = None,
+    lease: Annotated[
+        float, typer.Option(min=0.5, help="Seconds without a report until it counts as lost.")
+    ] = 5.0,
+    load_timeout: Annotated[
+        float, typer.Option(min=1.0, help="Seconds that a load may take.")
+    ] = 120.0,
+    drain: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that an instance runs on when it is to go.")
+    ] = 2.0,
+    keep_server: Annotated[
+        bool, typer.Option("--keep-server", help="Leave our Triton running at the end.")
+    ] = False,
+    wait_for_broker: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long to wait for the cluster at start.")
+    ] = 60.0,
+    log_level: LogLevelOption = "INFO",
+    log_format: LogFormatOption = "text",
+) -> None:
+    """Offer this machine's GPUs."""
+    from dataflow.config import TopicNames
+    from dataflow.transport.waiting import wait_for_broker as wait
+    from roomie.control.agent import Agent, AgentOptions
+    from roomie.control.agent_values import AgentSettings
+    from roomie.control.hardware import report
+    from roomie.devices import load_devices
+    from roomie.triton.repository import InstanceRepository
+
+    name = worker or socket.gethostname()
+    configure_logging(log_level, log_format, context={"worker": name})
+    if not models.is_dir():
+        raise ConfigError(
+            "there is no such folder",
+            key="--models",
+            value=str(models),
+            remedy="give a model repository: MODEL/config.pbtxt and MODEL/VERSION/",
+        )
+    settings = effective_config(config, bootstrap_servers)
+    table = load_devices(devices)
+    found, refresh = _gpus(gpu or [], device or [], table)
+    serving, folder = _serving(
+        name,
+        triton=triton,
+        metrics=triton_metrics,
+        repository=repository,
+        host=host,
+        grpc_port=grpc_port,
+        executions=executions,
+        visible=[g.uuid for g in found if g.uuid] if device else [],
+    )
+
+    def used_bytes() -> dict[str, int]:
+        return {
+            f"{name}/{number}": entry.used_bytes
+            for number, entry in enumerate(refresh())
+            if entry.used_bytes is not None
+        }
+
+    names = TopicNames(settings.deployment)
+    with open_transport(settings) as transport:
+        wait(transport, wait_for_broker)
+        check_topics(transport, names)
+        agent = Agent(
+            AgentOptions(
+                worker=name,
+                node=node_name or socket.gethostname(),
+                incarnation=uuid.uuid4().hex[:12],
+                gpus={f"{name}/{number}": entry.index for number, entry in enumerate(found)},
+                lease=lease,
+                advertised_host=advertised_host,
+                executions=executions is not None,
+                keep_server=keep_server,
+                settings=AgentSettings(load_seconds=load_timeout, drain_seconds=drain),
+            ),
+            serving,
+            InstanceRepository(models, folder, copy=copy),
+            transport,
+            names,
+            gpus=tuple(report(name, number, entry) for number, entry in enumerate(found)),
+            used_bytes=used_bytes,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.stop())
+        _log.info("%s offers %s", name, ", ".join(entry.device for entry in found))
+        agent.run()
+
+
+node.__doc__ = with_examples(
+    "Offer this machine's GPUs to ROOMIE and run what it places here, until Ctrl-C or SIGTERM.\n\n"
+    "A Triton of its own is started (and started again, should it die) unless --triton names one. "
+    "GPUs and MIG slices are those that NVIDIA's driver reports; --gpu declares some on machines "
+    "without, where models then run on the processor.",
+    "videojam node --models models                            the GPUs of this machine",
+    "videojam node --models models --gpu T4 --gpu A10:12GiB   two declared ones",
+    "videojam node --models models --device MIG-4f1c --worker edge-1-a    one MIG slice",
+    "videojam node --models models --triton localhost:8001 --repository /srv/instances",
+)
+
+
+def check_topics(transport: Transport, names: TopicNames) -> None:
+    """See that ROOMIE's topics exist.
+
+    Raises:
+        BrokerError: they do not.
+    """
+    admin = transport.admin()
+    try:
+        known = admin.describe(f"{names.deployment}.")
+    finally:
+        admin.close()
+    lacking = [t for t in (names.placements, names.workers, names.telemetry) if t not in known]
+    if lacking:
+        raise BrokerError(
+            f"ROOMIE's topics are not there: {', '.join(lacking)}\n"
+            "  remedy: declare `roomie` in topics.yaml, then `videojam topics apply`"
+        )
+
+
+def _gpus(
+    declared: list[str], chosen: list[str], table: DeviceTable
+) -> tuple[tuple[LocalGpu, ...], Callable[[], tuple[LocalGpu, ...]]]:
+    """What this worker offers, and a function that tells it anew.
+
+    Raises:
+        ConfigError: nothing is there.
+    """
+    from roomie.control.hardware import Driver, choose, parse_declared
+
+    if declared:
+        fixed = parse_declared(declared, table)
+        return fixed, lambda: fixed
+    driver = Driver()
+    found = choose(driver.gpus(table), chosen)
+    if not found:
+        raise ConfigError(
+            "this machine has no GPU that NVIDIA's driver reports",
+            key="--gpu",
+            remedy="declare one, for example --gpu T4: models then run on the processor; "
+            "`videojam roomie devices` lists the kinds",
+        )
+    return found, lambda: choose(driver.gpus(table), chosen)
+
+
+def _serving(
+    name: str,
+    *,
+    triton: str | None,
+    metrics: str | None,
+    repository: Path | None,
+    host: str,
+    grpc_port: int,
+    executions: int | None,
+    visible: list[str],
+) -> tuple[Serving, Path]:
+    """The worker's server, and the folder of its instances.
+
+    Raises:
+        ConfigError: a server was named, but not its repository.
+    """
+    from dataflow.broker.paths import cache_home, data_home
+    from roomie.control.serving import ForeignServer, OwnServer
+    from roomie.triton.grpc import GrpcTriton
+    from roomie.triton.install import ensure_installed
+    from roomie.triton.local import TritonSettings, default_repository
+
+    if triton is not None:
+        if repository is None:
+            raise ConfigError(
+                "the model repository of that Triton has to be known",
+                key="--repository",
+                remedy="name the folder that it was started with (--model-repository), "
+                "as it is called on this machine",
+            )
+        client = GrpcTriton(triton, metrics_url=metrics, call_seconds=2.0)
+        return ForeignServer(client), repository.expanduser().absolute()
+    home, cache = data_home(), cache_home()
+    with show_progress("preparing tritonserver") as progress:
+        ensure_installed(cache, report=progress)
+    settings = TritonSettings(
+        name=name,
+        repository=repository,
+        host=host,
+        grpc_port=grpc_port,
+        devices=",".join(visible) or None,
+        executions=executions,
+    )
+    folder = repository.expanduser().absolute() if repository else default_repository(home, name)
+    return OwnServer(settings, home, cache), folder.absolute()

@@ -1,0 +1,199 @@
+"""Which instance takes the next request. Pure: times are arguments.
+
+Weighted round robin with credit: each request gives every instance credit for its share of the
+items, which is in proportion to its speed times its weight, and the one that takes the request
+pays for all of them. The next is the instance that would have come up to its share the soonest,
+were what it has in flight and the new request to be served at its speed. So shares hold however
+few requests there are at a time, and one whose answers are outstanding is put off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+_SMOOTHING = 0.2
+"""Weight of the newest measurement of an instance's speed."""
+_SAMPLES = 3
+"""Measurements until one's own count more than what the placement expects."""
+_OLD_SECONDS = 30.0
+"""After so long without a measurement the placement's expectation counts again."""
+_FIRST_SUSPICION = 0.25
+_LONGEST_SUSPICION = 5.0
+_LEAST_WEIGHT = 1e-3
+"""An instance of weight 0 still takes requests where there is no other."""
+
+_MOST_CREDIT = 256.0
+"""Items; what was missed or had in excess long ago is forgotten."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An instance that is ready.
+
+    Attributes:
+        id: its name to its server.
+        url: where that is.
+        batch: largest batch that it takes.
+        speed: items a second that it is expected to serve; 0 where nobody knows.
+        weight: part of its speed that clients give it.
+    """
+
+    id: str
+    url: str
+    batch: int = 1
+    speed: float = 0.0
+    weight: float = 1.0
+
+
+class _Known:
+    """What this client has seen of an instance."""
+
+    def __init__(self, candidate: Candidate) -> None:
+        self.candidate = candidate
+        self.credit = 0.0
+        self.in_flight = 0
+        self.cost: float | None = None
+        self.samples = 0
+        self.measured_at = -float("inf")
+        self.failures = 0
+        self.suspect_until = -float("inf")
+        self.items = 0
+
+    def measured(self, now: float) -> float | None:
+        """Seconds for an item, as measured; None where that says nothing about now."""
+        trusted = self.samples >= _SAMPLES and now - self.measured_at <= _OLD_SECONDS
+        return self.cost if trusted else None
+
+    def expected(self) -> float | None:
+        """Seconds for an item, as placed."""
+        return 1.0 / self.candidate.speed if self.candidate.speed > 0 else None
+
+
+class Spreader:
+    """Spreads requests over the instances of one model."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Known] = {}
+
+    def update(self, candidates: Iterable[Candidate]) -> None:
+        """These are ready now. What is known of one that stays, stays."""
+        fresh = {candidate.id: candidate for candidate in candidates}
+        for name, candidate in fresh.items():
+            known = self._known.get(name)
+            if known is None or known.candidate.url != candidate.url:
+                self._known[name] = _Known(candidate)
+            else:
+                known.candidate = candidate
+        for name in [name for name in self._known if name not in fresh]:
+            del self._known[name]
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Those that are ready."""
+        return tuple(known.candidate for known in self._known.values())
+
+    def choose(
+        self, items: int, now: float, without: frozenset[str] = frozenset()
+    ) -> Candidate | None:
+        """The instance that should take a request, and note it as begun there.
+
+        Args:
+            items: of the request.
+            now: the time, seconds.
+            without: instances that have had it already.
+
+        Returns:
+            None where no other is ready that is not under suspicion.
+        """
+        open_to = [
+            known
+            for name, known in self._known.items()
+            if name not in without and now >= known.suspect_until
+        ]
+        if not open_to:
+            return None
+        shares = self._shares(open_to, now)
+        for known, share in zip(open_to, shares, strict=True):
+            known.credit = min(known.credit + share * items, _MOST_CREDIT)
+        chosen, _ = min(
+            zip(open_to, shares, strict=True),
+            key=lambda pair: (
+                (pair[0].in_flight + items - pair[0].credit) / pair[1],
+                pair[0].candidate.id,
+            ),
+        )
+        chosen.credit = max(chosen.credit - items, -_MOST_CREDIT)
+        chosen.in_flight += items
+        return chosen.candidate
+
+    def _shares(self, among: Sequence[_Known], now: float) -> list[float]:
+        """Parts of the items that instances should get; their sum is 1."""
+        typical = self._typical(now)
+        speeds = [
+            max(known.candidate.weight, _LEAST_WEIGHT)
+            / (known.measured(now) or known.expected() or typical)
+            for known in among
+        ]
+        total = sum(speeds)
+        return [speed / total for speed in speeds]
+
+    def succeeded(self, name: str, items: int, ahead: int, seconds: float, now: float) -> None:
+        """A request was answered.
+
+        Args:
+            name: of the instance.
+            items: of the request.
+            ahead: items that were in flight there when it was sent, its own among them.
+            seconds: until the answer.
+            now: the time, seconds.
+        """
+        known = self._known.get(name)
+        if known is None:
+            return
+        known.in_flight = max(0, known.in_flight - items)
+        known.items += items
+        known.failures, known.suspect_until = 0, -float("inf")
+        cost = seconds / max(ahead, 1)
+        known.cost = cost if known.cost is None else known.cost + _SMOOTHING * (cost - known.cost)
+        known.samples += 1
+        known.measured_at = now
+
+    def failed(self, name: str, items: int, now: float) -> None:
+        """A request was not answered, or with an error: others are preferred for a while."""
+        known = self._known.get(name)
+        if known is None:
+            return
+        known.in_flight = max(0, known.in_flight - items)
+        known.failures += 1
+        known.suspect_until = now + min(
+            _LONGEST_SUSPICION, _FIRST_SUSPICION * 2.0 ** (known.failures - 1)
+        )
+
+    def refused(self, name: str, items: int, now: float) -> None:
+        """A request was the sender's fault, or none: that says nothing about the instance."""
+        del now
+        known = self._known.get(name)
+        if known is not None:
+            known.in_flight = max(0, known.in_flight - items)
+
+    def in_flight(self, name: str) -> int:
+        """Items of ours that an instance has."""
+        known = self._known.get(name)
+        return 0 if known is None else known.in_flight
+
+    def next_chance(self, now: float) -> float | None:
+        """Seconds until an instance is free of suspicion; None where none is ready at all."""
+        if not self._known:
+            return None
+        return max(0.0, min(known.suspect_until for known in self._known.values()) - now)
+
+    def _typical(self, now: float) -> float:
+        """Seconds for an item where nothing is known: as the others take."""
+        costs = [
+            cost
+            for known in self._known.values()
+            if (cost := known.measured(now) or known.expected()) is not None
+        ]
+        return median(costs) if costs else 1.0

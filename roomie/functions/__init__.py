@@ -1,0 +1,1 @@
+"""Functions of pipelines that run on what ROOMIE has placed."""

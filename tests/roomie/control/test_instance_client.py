@@ -1,0 +1,243 @@
+"""Clients of placed instances, with fake servers and topics in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataflow.config import TopicNames
+from dataflow.errors import ConfigError
+from dataflow.transport.memory import MemoryTransport
+from roomie.control.instance_client import ClientSettings, InstanceClient
+from roomie.errors import BadRequestError, NoInstanceError
+from roomie.triton.fake import FakeTriton
+from roomie.triton.model_config import Tuning
+from roomie.triton.repository import InstanceRepository
+from roomie.triton.server import Tensor
+from tests.roomie.control.kit import Plant, X, placed
+from tests.roomie.triton.models import PROGRAMS, add_model
+from tests.roomie.waiting import wait_until
+
+SETTINGS = ClientSettings(wait=20.0, attempts=3)
+
+
+@dataclass
+class Site:
+    plant: Plant
+    folder: Path
+    servers: dict[str, FakeTriton] = field(default_factory=dict)
+    opened: list[str] = field(default_factory=list)
+    clients: list[InstanceClient] = field(default_factory=list)
+
+    def server(self, url: str, *instances: str, program: str = "double", batch: int = 4) -> None:
+        """A server with instances of a model that doubles."""
+        folder = self.folder / url / "instances"
+        folder.mkdir(parents=True)
+        server = self.servers[url] = FakeTriton(folder, PROGRAMS, url=url)
+        self.load(url, *instances, program=program, batch=batch)
+        assert server.ready()
+
+    def load(self, url: str, *instances: str, program: str = "double", batch: int = 4) -> None:
+        sources = self.folder / url / "models"
+        add_model(sources, program, program, batch=0 if batch == 0 else 8)
+        repository = InstanceRepository(sources, self.folder / url / "instances")
+        for name in instances:
+            settings = repository.write(name, program, Tuning(version=1, batch=max(1, batch)))
+            self.servers[url].load(name, settings, timeout=10)
+
+    def connect(self, url: str) -> FakeTriton:
+        self.opened.append(url)
+        return self.servers[url]
+
+    def client(self, settings: ClientSettings = SETTINGS) -> InstanceClient:
+        client = InstanceClient(
+            "m", self.plant.transport, self.plant.names, settings=settings, connect=self.connect
+        )
+        self.clients.append(client)
+        return client
+
+    def ready(self, client: InstanceClient, count: int) -> None:
+        wait_until(lambda: len(client.instances()) == count, f"{count} instances are known")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with MemoryTransport() as transport:
+        plant = Plant(transport)
+        found = Site(plant, tmp_path)
+        yield found
+        for client in found.clients:
+            client.close()
+        plant.close()
+
+
+def test_requests_go_to_ready_instances_by_their_speed(site: Site) -> None:
+    site.server("a:1", "m.1")
+    site.server("b:1", "m.2")
+    site.plant.place(
+        "m",
+        [
+            placed("m.1", "a", ready_at="a:1"),
+            placed("m.2", "b", ready_at="b:1"),
+            placed("m.3", "c"),
+        ],
+    )
+    client = site.client()
+    site.ready(client, 2)
+    for _ in range(20):
+        np.testing.assert_array_equal(client.infer({"x": X})["y"], 2 * X)
+    counts = client.counts()
+    assert (counts.answered, counts.failed, counts.moved) == (20, 0, 0)
+    assert set(counts.by_instance) == {"m.1", "m.2"}
+    assert sorted(site.opened) == ["a:1", "b:1"]
+
+
+def test_within_one_request_another_instance_is_asked_when_one_goes_away(site: Site) -> None:
+    site.server("a:1", "m.1")
+    site.server("b:1", "m.2")
+    site.plant.place("m", [placed("m.1", "a", ready_at="a:1"), placed("m.2", "b", ready_at="b:1")])
+    client = site.client()
+    site.ready(client, 2)
+    client.infer({"x": X})
+    site.servers["a:1"].die()
+    for _ in range(10):
+        client.infer({"x": X})
+    counts = client.counts()
+    assert (counts.answered, counts.failed) == (11, 0)
+    assert counts.moved >= 1
+
+
+def test_an_instance_that_is_unloaded_under_a_client_costs_no_request(site: Site) -> None:
+    site.server("a:1", "m.1", "m.2")
+    site.plant.place("m", [placed("m.1", "a", ready_at="a:1"), placed("m.2", "a", ready_at="a:1")])
+    client = site.client()
+    site.ready(client, 2)
+    site.servers["a:1"].unload("m.1", timeout=5)
+    for _ in range(10):
+        client.infer({"x": X})
+    assert client.counts().failed == 0
+    assert client.counts().by_instance.get("m.1", 0) == 0
+
+
+def test_requests_wait_for_the_first_instance(site: Site) -> None:
+    client = site.client()
+    answers: list[dict[str, Tensor]] = []
+    asking = threading.Thread(target=lambda: answers.append(client.infer({"x": X})))
+    asking.start()
+    site.server("a:1", "m.1")
+    site.plant.place("m", [placed("m.1", "a", ready_at="a:1")])
+    asking.join(30)
+    np.testing.assert_array_equal(answers[0]["y"], 2 * X)
+
+
+def test_requests_outlive_the_restart_of_the_only_server(site: Site) -> None:
+    site.server("a:1", "m.1")
+    site.plant.place("m", [placed("m.1", "a", ready_at="a:1")])
+    client = site.client()
+    client.infer({"x": X})
+    site.servers["a:1"].die()
+    answers: list[object] = []
+    asking = threading.Thread(target=lambda: answers.append(client.infer({"x": X})))
+    asking.start()
+    wait_until(lambda: client.counts().moved >= 2, "it has tried")
+    site.servers["a:1"].come_back()
+    site.load("a:1", "m.1")
+    asking.join(30)
+    assert len(answers) == 1
+    assert client.counts().failed == 0
+
+
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        (lambda _plant: None, "the model 'm' is not deployed"),
+        (lambda plant: plant.place("m", [placed("m.1", "a")]), "its placement has 1 pending"),
+        (lambda plant: plant.place("m", []), "its placement has none"),
+    ],
+)
+def test_where_none_is_ready_in_time_it_says_why(
+    site: Site, prepare: Callable[[Plant], None], said: str
+) -> None:
+    prepare(site.plant)
+    client = site.client(ClientSettings(wait=0.5))
+    with pytest.raises(NoInstanceError, match=said):
+        client.infer({"x": X})
+    assert client.counts().failed == 1
+
+
+def test_without_topics_it_says_what_to_do() -> None:
+    with (
+        MemoryTransport() as transport,
+        InstanceClient(
+            "m", transport, TopicNames("none"), settings=ClientSettings(wait=0.3)
+        ) as client,
+        pytest.raises(NoInstanceError, match="videojam topics apply"),
+    ):
+        client.infer({"x": X})
+
+
+def test_an_input_that_no_instance_digests_is_tried_a_few_times_only(site: Site) -> None:
+    site.server("a:1", "m.1", "m.2", program="errs")
+    site.plant.place("m", [placed("m.1", "a", ready_at="a:1"), placed("m.2", "a", ready_at="a:1")])
+    client = site.client()
+    with pytest.raises(NoInstanceError, match=r"3 attempts .* it does not add up"):
+        client.infer({"x": X})
+    stats = site.servers["a:1"].statistics()
+    assert sum(model.failures for model in stats.values()) == 3
+    assert client.counts().failed == 1
+
+
+def test_a_wrong_input_is_refused_at_once(site: Site) -> None:
+    site.server("a:1", "m.1")
+    site.plant.place("m", [placed("m.1", "a", ready_at="a:1")])
+    client = site.client()
+    with pytest.raises(BadRequestError):
+        client.infer({"x": np.ones((2, 9), np.float32)})
+    assert client.counts().moved == 0
+    client.infer({"x": X})
+
+
+def test_many_items_are_cut_and_come_back_in_order(site: Site) -> None:
+    site.server("a:1", "m.1", batch=4)
+    site.server("b:1", "m.2", batch=2)
+    site.plant.place(
+        "m",
+        [placed("m.1", "a", ready_at="a:1"), placed("m.2", "b", batch=2, ready_at="b:1")],
+    )
+    client = site.client()
+    site.ready(client, 2)
+    many = np.arange(13 * 4, dtype=np.float32).reshape(13, 4)
+    np.testing.assert_array_equal(client.infer_all({"x": many})["y"], 2 * many)
+    assert sum(client.counts().by_instance.values()) == 13
+    assert len(client.counts().by_instance) == 2
+
+
+def test_a_model_without_a_batch_axis_gets_its_items_one_by_one(site: Site) -> None:
+    site.server("a:1", "m.1", batch=0)
+    site.plant.place("m", [placed("m.1", "a", batch=1, ready_at="a:1")])
+    client = site.client()
+    many = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.testing.assert_array_equal(client.infer_all({"x": many})["y"], 2 * many)
+    assert client.describe().max_batch == 0
+
+
+def test_an_instance_that_was_removed_gets_no_more_requests(site: Site) -> None:
+    site.server("a:1", "m.1", "m.2")
+    site.plant.place("m", [placed("m.1", "a", ready_at="a:1"), placed("m.2", "a", ready_at="a:1")])
+    client = site.client()
+    site.ready(client, 2)
+    site.plant.place("m", [placed("m.2", "a", ready_at="a:1")])
+    site.ready(client, 1)
+    for _ in range(5):
+        client.infer({"x": X})
+    assert client.counts().by_instance == {"m.2": 10}
+
+
+def test_a_patience_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="wait"):
+        ClientSettings(wait=0)

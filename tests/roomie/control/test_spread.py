@@ -1,0 +1,155 @@
+"""Which instance takes the next request."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roomie.control.spread import Candidate, Spreader
+
+
+def candidate(name: str, speed: float = 0.0, weight: float = 1.0, url: str = "u:1") -> Candidate:
+    return Candidate(id=name, url=url, batch=8, speed=speed, weight=weight)
+
+
+def one_by_one(spreader: Spreader, count: int, costs: dict[str, float]) -> Counter[str]:
+    """Requests of one item each, the next after the answer; who got how many."""
+    now, got = 0.0, Counter[str]()
+    for _ in range(count):
+        chosen = spreader.choose(1, now)
+        assert chosen is not None
+        now += costs[chosen.id]
+        spreader.succeeded(chosen.id, 1, spreader.in_flight(chosen.id), costs[chosen.id], now)
+        got[chosen.id] += 1
+    return got
+
+
+def test_nothing_is_chosen_where_nothing_is_ready() -> None:
+    assert Spreader().choose(1, 0.0) is None
+    assert Spreader().next_chance(0.0) is None
+
+
+def test_equal_instances_take_turns() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("a"), candidate("b"), candidate("c")])
+    got = one_by_one(spreader, 300, dict.fromkeys("abc", 0.01))
+    assert set(got.values()) == {100}
+
+
+def test_shares_follow_the_expected_speeds_before_anything_is_measured() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("fast", 30), candidate("slow", 10)])
+    chosen = [spreader.choose(1, 0.0) for _ in range(40)]
+    got = Counter(c.id for c in chosen if c)
+    assert got["fast"] == pytest.approx(30, abs=2)
+
+
+def test_shares_follow_what_was_measured_whatever_was_expected() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("a", 10), candidate("b", 10)])
+    one_by_one(spreader, 50, {"a": 0.01, "b": 0.04})
+    got = one_by_one(spreader, 500, {"a": 0.01, "b": 0.04})
+    assert got["a"] / got["b"] == pytest.approx(4, rel=0.2)
+
+
+def test_an_instance_on_probation_gets_its_part_however_few_requests_there_are() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("old", 10), candidate("new", 10, weight=0.1)])
+    got = one_by_one(spreader, 440, {"old": 0.1, "new": 0.1})
+    assert got["new"] == pytest.approx(40, abs=4)
+
+
+def test_one_of_weight_zero_serves_where_there_is_no_other() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("only", 10, weight=0.0)])
+    assert one_by_one(spreader, 3, {"only": 0.1}) == {"only": 3}
+
+
+def test_one_whose_answers_are_outstanding_is_put_off() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("a", 10), candidate("b", 10)])
+    got = Counter[str]()
+    stuck = spreader.choose(8, 0.0)
+    assert stuck is not None
+    for _ in range(4):
+        chosen = spreader.choose(1, 0.0)
+        assert chosen is not None
+        got[chosen.id] += 1
+    assert got[stuck.id] == 0
+
+
+def test_one_that_failed_is_left_alone_for_a_while_and_then_tried_again() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("a"), candidate("b")])
+    first = spreader.choose(1, 0.0)
+    assert first is not None
+    spreader.failed(first.id, 1, 0.0)
+    others = {c.id for _ in range(10) if (c := spreader.choose(1, 0.1))}
+    assert first.id not in others
+    later = {c.id for _ in range(30) if (c := spreader.choose(1, 10.0))}
+    assert first.id in later
+
+
+def test_where_all_have_failed_the_next_chance_is_told() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("a")])
+    for failures in range(1, 8):
+        assert spreader.choose(1, 100.0 * failures) is not None
+        spreader.failed("a", 1, 100.0 * failures)
+        assert spreader.choose(1, 100.0 * failures) is None
+        wait = spreader.next_chance(100.0 * failures)
+        assert wait is not None
+        assert 0 < wait <= 5
+
+
+def test_a_newcomer_does_not_get_what_it_has_missed() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("a")])
+    one_by_one(spreader, 100, {"a": 0.01})
+    spreader.update([candidate("a"), candidate("b")])
+    got = one_by_one(spreader, 20, {"a": 0.01, "b": 0.01})
+    assert abs(got["a"] - got["b"]) <= 2
+
+
+def test_an_instance_that_comes_back_elsewhere_is_a_new_one() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("a")])
+    spreader.choose(1, 0.0)
+    spreader.failed("a", 1, 0.0)
+    spreader.update([candidate("a", url="u:2")])
+    chosen = spreader.choose(1, 0.0)
+    assert chosen is not None
+    assert chosen.url == "u:2"
+
+
+def test_answers_of_one_that_has_gone_change_nothing() -> None:
+    spreader = Spreader()
+    spreader.succeeded("gone", 1, 1, 0.1, 0.0)
+    spreader.failed("gone", 1, 0.0)
+    spreader.refused("gone", 1, 0.0)
+    assert spreader.candidates == ()
+
+
+@given(
+    st.lists(st.floats(0.5, 50), min_size=1, max_size=5),
+    st.lists(st.integers(1, 8), min_size=50, max_size=120),
+)
+def test_no_instance_is_starved_and_shares_follow_speeds(
+    speeds: list[float], requests: list[int]
+) -> None:
+    spreader = Spreader()
+    names = {f"i{number}": speed for number, speed in enumerate(speeds)}
+    spreader.update([candidate(name, speed) for name, speed in names.items()])
+    items = Counter[str]()
+    for size in requests:
+        chosen = spreader.choose(size, 0.0)
+        assert chosen is not None
+        items[chosen.id] += size
+        spreader.refused(chosen.id, size, 0.0)  # answered at once, nothing measured
+    total, capacity = sum(requests), sum(speeds)
+    for name, speed in names.items():
+        # each stays within a request or two of its share
+        assert items[name] <= total * speed / capacity + 2 * 8
