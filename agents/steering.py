@@ -43,9 +43,6 @@ _TICK_SECONDS = 0.05
 _GAP_SECONDS = 0.02
 """Shortest pause between two looks because of what peers say: what is heard meanwhile is looked at
 together, which keeps the cost in bounds."""
-_EVENT_SECONDS = 0.002
-"""Shortest pause between two looks because items came or went: with a thousand items a second,
-looking at each would take more than it brings."""
 
 
 @dataclass(slots=True)
@@ -115,9 +112,6 @@ class Steering:
         self._started_at = clock()
         self._began = monotonic()
         self._stopping = threading.Event()
-        self._looked_at = -float("inf")
-        self._owed = False
-        """Whether something has happened that nobody has looked at."""
         self._spread = random.Random(replica)  # noqa: S311 - no secret: which of a peer's partitions
         self._capacity = CapacityWatch(balancer, config=config, function=function, replica=replica)
         self.tally = Tally()
@@ -149,7 +143,7 @@ class Steering:
         began = self._monotonic()
         while not self._stopping.is_set():
             passed = self._monotonic() - began
-            left = (_GAP_SECONDS if messages or self._owed else _TICK_SECONDS) - passed
+            left = (_GAP_SECONDS if messages else _TICK_SECONDS) - passed
             if left <= 0:
                 break
             with self._counted():
@@ -180,7 +174,7 @@ class Steering:
         now = self._now()
         with self._hand.changed:
             actions: list[Actions] = [self._hear(now, message) for message in messages]
-            actions.append(self._look(now))
+            actions.append(self._balancer.tick(now, self._hand.snapshot()))
             outgoing = self.claim(action for group in actions for action in group)
             event = self._capacity.look(now)
             if event is not None:
@@ -220,14 +214,7 @@ class Steering:
         """Carry out, and look at the queue at once: a burst is worst while nobody has seen it."""
         with self._counted():
             outgoing = self.claim(actions)
-            if now - self._looked_at < _EVENT_SECONDS:
-                self._owed = True
-                return outgoing
-            return self.claim(self._look(now), outgoing)
-
-    def _look(self, now: float) -> Actions:
-        self._looked_at, self._owed = now, False
-        return self._balancer.tick(now, self._hand.snapshot())
+            return self.claim(self._balancer.tick(now, self._hand.snapshot()), outgoing)
 
     def assigned(self) -> Outgoing:
         """The partitions that are owned have changed."""

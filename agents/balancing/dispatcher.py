@@ -56,9 +56,12 @@ class _Way:
     line: Line
 
     def done(self, size: int, pending: int) -> float:
-        """Seconds until an item of ``size`` bytes that leaves now, after those pending, is done."""
+        """Seconds until an item of ``size`` bytes that leaves now, after those pending, is done.
+
+        The peer goes on with what it has while the item is on its way.
+        """
         way = self.line.seconds(size) + self.line.per_byte * pending
-        return way + (self.busy + 1) / self.mu
+        return max(way, self.busy / self.mu) + 1 / self.mu
 
 
 class Dispatcher:

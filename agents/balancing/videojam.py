@@ -28,6 +28,7 @@ from agents.balancing.values import (
     Queue,
     Relayed,
     Row,
+    Waiting,
 )
 
 _SMALL_GROUP = 100
@@ -63,6 +64,8 @@ class VideoJam(MemberBalancer):
         self._policy: Policy | None = None
         self._policy_slot = self._window = self._member.monitor.slot_of(now)
         self._stale = True
+        self._came = False
+        """Whether something has come that no policy has counted yet."""
         self._forecasts: tuple[int, tuple[str, ...], Histories] | None = None
         self._received: dict[str, int] = {}
         self._warned: set[str] = set()
@@ -131,6 +134,11 @@ class VideoJam(MemberBalancer):
         elif isinstance(signal, InformationRequest):
             return self._update(now, signal.sender)
         return ()
+
+    def arrived(self, now: float, items: Sequence[Waiting]) -> Actions:
+        """Count them; the next tick decides about them."""
+        self._came = True
+        return super().arrived(now, items)
 
     def offloaded(self, now: float, sender: str, items: int, table: Sequence[Relayed]) -> Actions:
         """Work is always accepted; what it says about the others' plans is checked."""
@@ -209,17 +217,16 @@ class VideoJam(MemberBalancer):
             return True
         if self._policy is None:
             return self._stale
-        if settings.react is None:
-            return False
         queue = self._member.queue
-        if len(queue.waiting) + min(queue.in_flight, 1) < 2:
-            return False  # the function takes what waits at once: there is nothing to hand on
-        # A policy costs time in proportion to the group: large ones react less often.
-        pause = settings.react * max(1.0, len(self._policy.replicas) / _SMALL_GROUP)
-        if now - self._policy.at < pause:
-            return False
+        if settings.react is None or len(queue.waiting) + min(queue.in_flight, 1) < 2:
+            return False  # what waits alone is taken at once: there is nothing to hand on
+        size = len(self._policy.replicas)
+        if self._came and size <= _SMALL_GROUP:
+            return True  # objects of one frame come within a millisecond, and each has to go on
         backlog = len(queue.waiting) > 1
-        return backlog or news or self._stale or self._somebody_fell_silent(now)
+        due = backlog or news or self._stale or self._somebody_fell_silent(now)
+        # A policy costs time in proportion to the group: large ones react less often.
+        return due and now - self._policy.at >= settings.react * max(1.0, size / _SMALL_GROUP)
 
     def _somebody_fell_silent(self, now: float) -> bool:
         knows = self._member.table.knows
@@ -232,7 +239,7 @@ class VideoJam(MemberBalancer):
             at=now,
             window=settings.lookahead * settings.slot,
             replicas=view.replicas,
-            waiting=view.waiting,
+            waiting=view.busy,
             forecast=self._ahead(forecasts),
             mus=view.mus,
             least=settings.least,
@@ -265,7 +272,7 @@ class VideoJam(MemberBalancer):
             self._warned.clear()
             self._table_sent.clear()
         self._policy_slot = slot
-        self._stale = False
+        self._stale = self._came = False
         self._dispatcher.adopt(policy.sent_by(self._me), now, policy.window)
 
     # -- offloading -----------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from agents.balancing import (
     SendSignal,
     StateUpdate,
     VideoJam,
+    Waiting,
     last_window,
 )
 from agents.balancing.values import Histories
@@ -316,6 +317,19 @@ def test_between_slots_a_policy_follows_news_if_there_is_something_to_hand_on(
         assert balancer.policy is not None
         times.add(round(balancer.policy.at - START, 2))
     assert sorted(times) == expected
+
+
+def test_what_arrives_is_decided_about_however_new_the_policy_is() -> None:
+    balancer = videojam(replace(QUIET, react=10.0))
+    balancer.heard(START, row("a", START))
+    balancer.tick(START, Queue())
+    for after in (0.001, 0.002, 0.003):
+        balancer.arrived(START + after, [Waiting(key="new")])
+        balancer.tick(START + after, queue(1, in_flight=1))
+        assert balancer.policy is not None
+        assert balancer.policy.at == START + after
+    balancer.tick(START + 0.004, queue(1, in_flight=1))
+    assert balancer.policy.at == START + 0.003
 
 
 def test_items_that_could_not_be_delivered_are_sent_again() -> None:
