@@ -11,6 +11,7 @@ from dataflow.config.parts import ConfigModel, Name
 from dataflow.config.roomie import RoomieConfig
 from dataflow.config.units import Duration, Size
 
+
 class SecurityConfig(ConfigModel):
     """How clients prove who they are and whom they trust. Values may be ``${ENVIRONMENT}``."""
 
