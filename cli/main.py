@@ -30,7 +30,7 @@ MOUNTS = (
     Mount("init", "cli.init:init", "Write a commented topics.yaml to start from."),
     Mount("validate", "cli.validate:validate", "Check topics.yaml and its functions' parameters."),
     Mount("topics", "cli.topics:app", "Compare topics.yaml with the cluster, and apply it."),
-    Mount("schema", "cli.schema:schema", "Print the JSON Schemas of topics.yaml and of results."),
+    Mount("schema", "cli.schema:schema", "Print the JSON Schemas of topics.yaml and of records."),
     Mount("broker", "cli.broker:app", "Start, stop and inspect a local Apache Kafka."),
     Mount("camera", "cli.camera:camera", "Publish the frames of a camera or a video file."),
     Mount("worker", "cli.worker:worker", "Run one replica of a function."),

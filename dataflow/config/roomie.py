@@ -87,7 +87,7 @@ class RoomieConfig(ConfigModel):
     def _workers_are_heard(self) -> Self:
         if self.lease < 2 * self.report:
             raise ValueError(
-                f"roomie.lease: {self.lease:g} s is less than two reports of {self.report:g} s: one "
-                "that is late would count as a lost worker"
+                f"roomie.lease: {self.lease:g} s is less than two reports of {self.report:g} s: "
+                "a worker with a late one would count as lost"
             )
         return self

@@ -6,10 +6,10 @@
 | ``roomie.placements`` | model | `Placement`, compacted | the active controller |
 | ``roomie.workers`` | worker | `WorkerReport`, compacted | each worker agent |
 | ``roomie.telemetry`` | worker | `Telemetry` | each worker agent |
-| ``roomie.status`` | model | `Status`: what became of an order, and why anything was decided | both |
+| ``roomie.status`` | model | `Status`: the outcome of an order, or why something was decided | both |
 | ``roomie.controller`` | controller | `ControllerReport`, compacted | each controller |
 | ``roomie.controller`` | ``#orders`` | `OrderMemory`, compacted | the active controller |
-| ``roomie.dead`` | as it came | the order as it came, with reason and origin in headers | the active controller |
+| ``roomie.dead`` | model | a refused order with reason and origin in headers | the active controller |
 
 A `Placement` is all that a controller knows of a model: whoever reads the compacted topic to its
 end can go on in its place. Workers make what runs like what it says, and report what runs. Each
