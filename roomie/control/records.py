@@ -6,10 +6,10 @@
 | ``roomie.placements`` | model | `Placement`, compacted | the active controller |
 | ``roomie.workers`` | worker | `WorkerReport`, compacted | each worker agent |
 | ``roomie.telemetry`` | worker | `Telemetry` | each worker agent |
-| ``roomie.status`` | model | `Status`: the outcome of an order, or why something was decided | both |
+| ``roomie.status`` | model | `Status`: outcomes of orders, and why it was decided so | both |
 | ``roomie.controller`` | controller | `ControllerReport`, compacted | each controller |
 | ``roomie.controller`` | ``#orders`` | `OrderMemory`, compacted | the active controller |
-| ``roomie.dead`` | model | a refused order with reason and origin in headers | the active controller |
+| ``roomie.dead`` | model | a refused order, its reason and origin in headers | likewise |
 
 A `Placement` is all that a controller knows of a model: whoever reads the compacted topic to its
 end can go on in its place. Workers make what runs like what it says, and report what runs. Each
@@ -87,8 +87,8 @@ class ModelSpec(Record):
     latency: Positive | None = None
     """Seconds that an inference may take, interference included."""
     memory_bytes: Annotated[int, Field(gt=0)] | None = None
-    """Of the GPU, that an instance needs; what the profile says when absent. Where neither says
-    anything, only instances are counted."""
+    """Of the GPU, that an instance needs, where no profile says it; without either, instances are
+    only counted."""
     reserved: bool = True
     """Whether its ``instances`` keep their place: others never displace them. What autoscaling
     adds beyond them is never reserved. (Thesis sec. 5.3.2 calls the kept ones primitive.)"""
@@ -151,10 +151,14 @@ class PlacedInstance(Record):
     """Whether it belongs to the version on its way in."""
     replaces: ModelName | None = None
     """Whose place it takes: that one drains as soon as this one is ready."""
+    profile: ModelName | None = None
+    """Whose kernel profile it was placed by; None where there was none."""
+    memory_bytes: Annotated[int, Field(ge=0)] = 0
+    """What it needs of the GPU; 0 where that is not known."""
     weight: Share = 1.0
     """Part of its speed that clients give it; less while its version is on probation."""
     since: Amount = 0.0
-    """When it came into its state, seconds since the epoch."""
+    """When it came into its state, seconds since the epoch; pending and loading count as one."""
 
 
 class Rollout(Record):
@@ -168,6 +172,8 @@ class Rollout(Record):
     """When it began, seconds since the epoch."""
     order: Id
     """Which order asked for it."""
+    first: bool = False
+    """Whether there is no version to go back to."""
     proving: Amount | None = None
     """When all its instances were ready and its probation began, seconds since the epoch."""
 
@@ -319,6 +325,7 @@ class Status(Record):
         "lost",
         "removed",
         "superseded",
+        "proving",
         "failed",
     ]
     """What happened."""
