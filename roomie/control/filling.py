@@ -49,6 +49,8 @@ class Filler:
         self._planner = planner
         self._lifecycle = lifecycle
         self._no_room: dict[str, float] = {}
+        self._asked: tuple[object, Outcome] = (None, Outcome())
+        """The last question for places that was in vain, with its answer."""
         self.measured: set[str] = set()
         """Instances whose speed has been measured: predictions do not replace it."""
 
@@ -63,18 +65,32 @@ class Filler:
             for model in self._book.models():
                 self._defer(model, None, (), now)
             return
-        outcome = self._planner.plan(
-            self._fleet.sites(),
-            list(self._book.instances()),
-            [m.wanted for m in missing],
-            self._lifecycle.shunned.gpus(now),
-        )
+        outcome = self._plan([m.wanted for m in missing], self._lifecycle.shunned.gpus(now))
         changed = self._make_room(outcome, now)
         for model in self._book.models():
             own = [m for m in missing if m.wanted.model == model]
             changed |= self._settle(model, own, outcome, now)
         if changed:
             self._predict()
+
+    def _plan(self, wanted: Sequence[Wanted], shunned: dict[str, set[str]]) -> Outcome:
+        """Ask for places; not twice in vain while nothing that matters has changed."""
+        sites = self._fleet.sites()
+        question = (
+            sites,
+            tuple(
+                (i.id, i.gpu, i.replaces, i.state == "draining", i.state == "failed")
+                for _, i in self._book.instances()
+            ),
+            tuple(wanted),
+            tuple(sorted((model, *sorted(gpus)) for model, gpus in shunned.items())),
+        )
+        if question == self._asked[0]:
+            return self._asked[1]
+        outcome = self._planner.plan(sites, list(self._book.instances()), wanted, shunned)
+        in_vain = not (outcome.placed or outcome.displaced or outcome.moved)
+        self._asked = (question if in_vain else None, outcome)
+        return outcome
 
     # -- what is missing --------------------------------------------------------------------------
 
