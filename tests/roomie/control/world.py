@@ -71,8 +71,10 @@ class World:
         batching: BatchingWindow | None = None,
         forecast: ForecastArrivals | None = None,
         load_s: float = 1.0,
+        gpu_gb: int = GPU_GB,
         fault: Callable[[PlacedInstance], str | None] | None = None,
     ) -> None:
+        self.gpu_gb = gpu_gb
         self.now = 1000.0
         self.settings = settings
         self._parts = (moves, autoscaler, batching, forecast)
@@ -100,7 +102,9 @@ class World:
 
     def join(self, name: str | None = None) -> FakeWorker:
         name = name or f"w{len(self.workers)}"
-        worker = FakeWorker(name, memory_bytes=GPU_GB * GB, load_s=self._load_s, fault=self._fault)
+        worker = FakeWorker(
+            name, memory_bytes=self.gpu_gb * GB, load_s=self._load_s, fault=self._fault
+        )
         self.workers[name] = worker
         return worker
 
@@ -245,7 +249,7 @@ class World:
 
 def memory_is_kept(world: World) -> None:
     """No GPU is given more than its memory holds, neither as placed nor as loaded."""
-    limit = MEMORY_SHARE * GPU_GB * GB
+    limit = MEMORY_SHARE * world.gpu_gb * GB
     placed: dict[str, int] = {}
     for i in world.instances():
         placed[i.gpu] = placed.get(i.gpu, 0) + i.memory_bytes
