@@ -2,6 +2,7 @@
 
 from dataflow.transport.base import (
     Admin,
+    AtomicWriter,
     DeliveryCallback,
     GroupConsumer,
     Producer,
@@ -16,6 +17,7 @@ from dataflow.transport.base import (
 
 __all__ = [
     "Admin",
+    "AtomicWriter",
     "DeliveryCallback",
     "GroupConsumer",
     "Producer",
