@@ -11,33 +11,20 @@ from dataflow.config.units import Duration, Size
 
 Moment = Annotated[Duration, Field(gt=0)]
 """A duration that may not be nothing."""
-Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class AutoscalingConfig(ConfigModel):
     """How models that declare max_instances grow and shrink."""
 
-    policy: Name | None = "roomie"
-    """Who decides: roomie, or infaas for INFaaS's ratios; null for nobody."""
+    policy: Name = "roomie"
+    """Who decides: an entry point under videojam.autoscalers, for example infaas for INFaaS's
+    ratios, or none."""
     every: Moment = 2.0
     """How often."""
     window: Moment = 10.0
     """Over how long arrivals are counted."""
-    up: Ratio = 1.5
-    """An instance is added above this ratio of what came and waits to what can be served."""
-    down: Ratio = 0.5
-    """One that was added is taken away below this ratio."""
     forecaster: str | None = None
     """Entry point under videojam.forecasters, to grow before the load comes; none when absent."""
-
-    @model_validator(mode="after")
-    def _apart(self) -> Self:
-        if self.down >= self.up:
-            raise ValueError(
-                f"roomie.autoscaling.down: {self.down:g} is not below up ({self.up:g}): instances "
-                "would come and go for ever"
-            )
-        return self
 
 
 class RoomieConfig(ConfigModel):

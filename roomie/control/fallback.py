@@ -60,6 +60,7 @@ def fall_back(
         profile=None,
         memory_bytes=need,
         speed=0.0,
+        alone_s=0.0,
         slowdown=0.0,
         reason=f"no kernel profile of {wanted.profile} for the GPUs here, so by {what}: "
         f"{len(there)} on {site.gpu.id}",

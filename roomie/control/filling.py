@@ -261,6 +261,7 @@ def _instance(name: str, version: int, spot: Spot, now: float) -> PlacedInstance
         batch=spot.batch,
         speed=spot.speed,
         slowdown=spot.slowdown,
+        alone=spot.alone_s,
         profile=spot.profile,
         memory_bytes=spot.memory_bytes,
         since=now,

@@ -141,6 +141,12 @@ class Planner:
             if variant.model == name and batch in (None, variant.batch)
         )
 
+    def alone_s(self, name: str, batch: int, site: Site) -> float:
+        """Seconds of a full batch on a GPU without neighbours, by its profile; 0 without one."""
+        device = self.device(site)
+        found = None if device is None else self._costs.store.find(Variant(name, batch), device)
+        return 0.0 if found is None else found.inference_time_s
+
     def memory_need(self, name: str, batch: int, site: Site | None) -> int | None:
         """Bytes that a profile asks for, on that GPU or, without one, on any."""
         variant = Variant(name, batch)
@@ -315,6 +321,7 @@ class _Attempt:
                     profile=one.profile,
                     memory_bytes=self._planner.memory_need(one.profile, batch, site) or 0,
                     speed=speed,
+                    alone_s=self._planner.alone_s(one.profile, batch, site),
                     slowdown=slowdown,
                     reason="; ".join(decision.reasons),
                 ),
@@ -401,6 +408,7 @@ class _Attempt:
             profile=profile,
             memory_bytes=self._planner.memory_need(profile, resident.batch, site) or 0,
             speed=speed,
+            alone_s=self._planner.alone_s(profile, resident.batch, site),
             slowdown=slowdown,
             reason=reason,
         )

@@ -143,6 +143,8 @@ class PlacedInstance(Record):
     """Items a second that it is expected to serve: predicted at first, then measured."""
     slowdown: Amount = 0.0
     """Predicted (T~ - T) / T."""
+    alone: Amount = 0.0
+    """Seconds that a full batch takes alone on this GPU, by its profile; 0 where not known."""
     reserved: bool = True
     """Whether it keeps its place."""
     extra: bool = False
@@ -225,6 +227,8 @@ class GpuReport(Record):
     """Its kind, as in `videojam roomie devices`."""
     memory_bytes: Annotated[int, Field(gt=0)] | None = None
     """Declared size, where it is not the kind's."""
+    used_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Taken by all processes, as the driver says; None where it does not."""
 
 
 class InstanceReport(Record):
@@ -282,6 +286,10 @@ class InstanceTelemetry(Record):
     """Batches run."""
     pending: Annotated[int, Field(ge=0)] = 0
     """Requests that wait now."""
+    full_executions: Annotated[int, Field(ge=0)] = 0
+    """Batches run that were as large as its largest; those compare with its profile."""
+    full_seconds: Amount = 0.0
+    """Time that these took."""
 
 
 class Telemetry(Record):

@@ -43,6 +43,7 @@ class Spot:
         profile: whose profile predicted it; None for none.
         memory_bytes: what it needs there; 0 where that is not known.
         speed: items a second that are predicted; 0 where nothing is.
+        alone_s: seconds of a full batch without neighbours; 0 where nothing is known.
         slowdown: predicted (T~ - T) / T.
         reason: why there.
     """
@@ -53,5 +54,6 @@ class Spot:
     profile: str | None
     memory_bytes: int
     speed: float
+    alone_s: float
     slowdown: float
     reason: str

@@ -38,7 +38,11 @@ def _scale(model: str, instances: int) -> Happening:
 
 
 def _restart_worker(number: int) -> Happening:
-    return lambda w: [x.restart() for x in list(w.workers.values())[number : number + 1]]
+    def restart(world: World) -> None:
+        for worker in list(world.workers.values())[number : number + 1]:
+            worker.restart()
+
+    return restart
 
 
 def _die(number: int) -> Happening:
