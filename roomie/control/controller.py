@@ -25,8 +25,8 @@ from dataflow.transport import AtomicWriter, Producer, Reader, Received, Record,
 from roomie.control.book import Step
 from roomie.control.capacity import CapacityReport
 from roomie.control.core import Core
-from roomie.control.membership import ResignedError
 from roomie.control.orders import decode_order, name_of, refusal
+from roomie.control.owner import ResignedError
 from roomie.control.records import (
     ORDERS_KEY,
     ControllerReport,
@@ -127,17 +127,17 @@ class Controller:
         self._stopping.set()
 
     def assigned(self) -> None:
-        """See `roomie.control.membership.Owner`."""
+        """See `roomie.control.owner.Owner`."""
         self._resigning.clear()
         self._inbox.put(_Assigned())
 
     def revoked(self) -> threading.Event:
-        """See `roomie.control.membership.Owner`."""
+        """See `roomie.control.owner.Owner`."""
         self._resigning.set()
         return self._idle
 
     def obey(self, record: Received) -> Future[None]:
-        """See `roomie.control.membership.Owner`."""
+        """See `roomie.control.owner.Owner`."""
         order = _Order(record, Future())
         self._inbox.put(order)
         return order.done

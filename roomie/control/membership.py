@@ -12,14 +12,14 @@ import asyncio
 import contextlib
 import logging
 import threading
-from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any
 
 import faust
 
 from dataflow.config import ClusterConfig
 from dataflow.transport import Received
 from dataflow.transport.faust_security import credentials
+from roomie.control.owner import Owner, ResignedError
 
 _log = logging.getLogger("videojam.roomie")
 
@@ -29,26 +29,6 @@ _STOP_SECONDS = 10.0
 _RESIGN_SECONDS = 4.0
 """Longest wait for the controller to stop writing when its partition goes: below the session
 timeout, after which the partition is somebody else's anyway."""
-
-
-class ResignedError(Exception):
-    """The order was not acted on: another controller will get it."""
-
-
-class Owner(Protocol):
-    """Who is told. All methods are called from Faust's thread, and return at once."""
-
-    def assigned(self) -> None:
-        """It is the one that decides from now on."""
-        ...
-
-    def revoked(self) -> threading.Event:
-        """It must not decide any more; the event is set when it has stopped."""
-        ...
-
-    def obey(self, record: Received) -> Future[None]:
-        """Act on an order; done when that is written, `ResignedError` when it never will be."""
-        ...
 
 
 class Membership:

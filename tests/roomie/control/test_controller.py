@@ -13,8 +13,8 @@ from dataflow.transport import Record, TopicPartition
 from dataflow.transport.memory import MemoryTransport
 from roomie.control.client import NoOutcomeError, RoomieClient
 from roomie.control.controller import Controller, Group
-from roomie.control.membership import ResignedError
 from roomie.control.orders import encode_order, new_order
+from roomie.control.owner import ResignedError
 from roomie.control.records import ModelSpec, Placement, Status
 from tests.roomie.control.plant import (
     Log,
