@@ -49,14 +49,18 @@ class ControllerCollector(Collector):
         yield self._gauge("workers", "Workers that can be counted on.", len(glance.workers))
         yield self._gauge("open_orders", "Orders without an outcome.", glance.open_orders)
         yield self._gauge("deferred_models", "Models that lack room.", len(glance.deferred))
-        states = Counter((model, i.state) for model, i in glance.instances)
+        states: Counter[tuple[str, ...]] = Counter(
+            (model, str(i.state)) for model, i in glance.instances
+        )
         yield self._by("instances", "Instances placed.", ("model", "state"), states, gauge=True)
         for name, text, value in (
             ("instance_slowdown_ratio", "Predicted (T~ - T) / T.", "slowdown"),
             ("instance_speed_items_per_second", "What it is expected to serve.", "speed"),
             ("instance_window_seconds", "How long it waits for a batch.", "window"),
         ):
-            rows = {(model, i.id, i.gpu): float(getattr(i, value)) for model, i in glance.instances}
+            rows: dict[tuple[str, ...], float] = {
+                (model, i.id, i.gpu): float(getattr(i, value)) for model, i in glance.instances
+            }
             yield self._by(name, text, ("model", "instance", "gpu"), rows, gauge=True)
 
     def _counter(self, name: str, text: str, value: float) -> Metric:

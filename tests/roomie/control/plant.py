@@ -116,6 +116,8 @@ class Log:
         self._names = names
         self.statuses: list[Status] = []
         self.table: dict[str, Placement] = {}
+        self.generations: dict[str, list[int]] = {}
+        """Of each model, in the order in which they were written."""
 
     def poll(self) -> None:
         for record in self._reader.poll(500, 0.05):
@@ -125,7 +127,9 @@ class Log:
             elif record.value is None:
                 self.table.pop((record.key or b"").decode(), None)
             else:
-                self.table[(record.key or b"").decode()] = Placement.from_json(record.value)
+                model = (record.key or b"").decode()
+                self.table[model] = Placement.from_json(record.value)
+                self.generations.setdefault(model, []).append(self.table[model].generation)
 
     def wait(self, condition: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
         def look() -> object:
