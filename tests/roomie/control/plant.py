@@ -19,7 +19,8 @@ from roomie.control.core import Core
 from roomie.control.fake import FakeWorker
 from roomie.control.records import Placement, Status
 from roomie.control.settings import ControlSettings
-from tests.roomie.control.world import GB, planner
+from roomie.profile_files import write_profiles
+from tests.roomie.control.world import GB, costs, planner
 
 DEADLINE = 40.0
 
@@ -34,6 +35,7 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = DEAD
 def declare(folder: Path, servers: str, **roomie: Any) -> tuple[Path, Config]:
     """A topics.yaml with ROOMIE in it."""
     file = folder / "topics.yaml"
+    write_profiles(folder / "profiles.jsonl", costs().store)
     declaration = {
         "version": 1,
         "deployment": f"roomie-{time.time_ns() % 10**10}",
@@ -41,12 +43,13 @@ def declare(folder: Path, servers: str, **roomie: Any) -> tuple[Path, Config]:
         "functions": {"find": {"plugin": "emulated"}},
         "pipelines": {"p": {"cameras": ["any"], "steps": [{"function": "find"}]}},
         "roomie": {
+            "profiles": [str(folder / "profiles.jsonl")],
             "tick": "200ms",
-            "lease": "3s",
+            "lease": "2s",
             "report": "300ms",
             "ready_timeout": "5s",
             "probation": "1s",
-            "session_timeout": "3s",
+            "session_timeout": "1500ms",
             "autoscaling": {"policy": "none"},
             "batching_every": 0,
             **roomie,
@@ -150,11 +153,11 @@ class Log:
 
 
 def fake_worker(name: str, **settings: Any) -> FakeWorker:
-    return FakeWorker(name, memory_bytes=24 * GB, load_s=0.1, drain_s=0.1, lease=3.0, **settings)
+    return FakeWorker(name, memory_bytes=24 * GB, load_s=0.1, drain_s=0.1, lease=2.0, **settings)
 
 
 SETTINGS = ControlSettings(
-    lease=3.0, ready_timeout=5.0, retry=0.5, probation=0.5, probation_requests=5
+    lease=2.0, ready_timeout=5.0, retry=0.5, probation=0.5, probation_requests=5
 )
 
 

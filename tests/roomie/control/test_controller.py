@@ -240,7 +240,7 @@ def test_an_outage_costs_no_instance_its_place(
         log.poll()
         before = {i.id for i in log.table["small"].instances}
         transport.outage()
-        threading.Event().wait(4.0)  # longer than a lease
+        threading.Event().wait(2.5)  # longer than a lease
         transport.restore()
         assert client.wait(client.scale("small", 3), timeout=20).event == "scaled"
         log.poll()

@@ -202,7 +202,7 @@ def test_controller_and_broker_die_together_and_nothing_is_lost(tmp_path: Path) 
                     assert before < {i.id for i in log.table["mine"].instances}
                     # And without its broker alone, the controller goes on by itself.
                     broker.kill()
-                    time.sleep(4.0)
+                    time.sleep(2.5)
                     broker.start()
                     again = client.scale("mine", 2)
                     assert client.wait(again, timeout=60).event == "scaled"

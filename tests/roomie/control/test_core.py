@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -190,7 +191,7 @@ class TestRollouts:
         assert "not ready within 6 s" in world.said("rolled-back")[0]
         assert [(i.version, i.state) for i in world.instances()] == [(1, "ready")]
 
-    def _proving(self, **wanted: object) -> World:
+    def _proving(self, **wanted: Any) -> World:
         world = World(2)
         world.run(1)
         world.deploy(**wanted)
@@ -200,7 +201,7 @@ class TestRollouts:
         assert world.said("proving")
         return world
 
-    def _end(self, world: World, *, of_new: dict[str, object], of_old: dict[str, object]) -> str:
+    def _end(self, world: World, *, of_new: dict[str, Any], of_old: dict[str, Any]) -> str:
         for _ in range(8):
             for version, done in ((1, of_old), (2, of_new)):
                 for instance in world.ready("small", version):
@@ -210,27 +211,27 @@ class TestRollouts:
 
     def test_one_that_errs_is_rolled_back(self) -> None:
         world = self._proving(error_limit=0.1)
-        bad: dict[str, object] = {"requests": 8, "failures": 2}
+        bad: dict[str, Any] = {"requests": 8, "failures": 2}
         assert self._end(world, of_new=bad, of_old={}) == "rolled-back"
         assert "2 of 10 requests failed (20.0%); at most 10.0% may" in world.said("rolled-back")[0]
         assert [i.version for i in world.ready("small")] == [1]
 
     def test_errors_within_the_limit_and_few_requests_are_not_held_against_it(self) -> None:
         world = self._proving(error_limit=0.3)
-        bad: dict[str, object] = {"requests": 8, "failures": 2}
+        bad: dict[str, Any] = {"requests": 8, "failures": 2}
         assert self._end(world, of_new=bad, of_old={}) == "rolled-out"
         world = self._proving()
-        few: dict[str, object] = {"requests": 0, "failures": 1}
+        few: dict[str, Any] = {"requests": 0, "failures": 1}
         assert self._end(world, of_new=few, of_old={}) == "rolled-out"
 
     def test_one_that_is_slower_than_wanted_is_rolled_back(self) -> None:
         world = self._proving(latency=0.05)
-        slow: dict[str, object] = {"compute_s": 0.06}
+        slow: dict[str, Any] = {"compute_s": 0.06}
         assert self._end(world, of_new=slow, of_old={"compute_s": 0.5}) == "rolled-back"
         assert "at most 0.05 s" in world.said("rolled-back")[0]
 
     def test_one_that_is_much_slower_than_the_old_one_is_rolled_back(self) -> None:
-        slow: dict[str, object] = {"compute_s": 0.035}
+        slow: dict[str, Any] = {"compute_s": 0.035}
         world = self._proving(slow_limit=3.0)
         assert self._end(world, of_new=slow, of_old={"compute_s": 0.01}) == "rolled-back"
         assert "3.5 times as long" in world.said("rolled-back")[0]
@@ -239,7 +240,7 @@ class TestRollouts:
 
     def test_one_that_answers_nothing_is_rolled_back(self) -> None:
         world = self._proving()
-        hangs: dict[str, object] = {"requests": 0, "pending": 7}
+        hangs: dict[str, Any] = {"requests": 0, "pending": 7}
         assert self._end(world, of_new=hangs, of_old={}) == "rolled-back"
         assert "it has answered nothing, and 7 requests wait" in world.said("rolled-back")[0]
 
@@ -430,7 +431,7 @@ def up(model: str = "small") -> list[Scale]:
 
 
 class TestElastic:
-    def _world(self, **wanted: object) -> tuple[World, Scripted]:
+    def _world(self, **wanted: Any) -> tuple[World, Scripted]:
         scripted = Scripted()
         world = World(2, autoscaler=lambda: scripted)
         world.run(1)
@@ -516,7 +517,7 @@ class TestElastic:
         assert world.table["small"].extra == 0
 
     def test_batching_windows_and_speeds_follow_what_is_measured(self) -> None:
-        asked: list[tuple[float, int, float | None, float]] = []
+        asked: list[tuple[object, ...]] = []
 
         def rule(
             arrivals_per_s: float, batch: int, latency_s: float | None, compute_s: float
