@@ -123,6 +123,31 @@ class TestOrders:
         assert (after.id, after.reserved) == (before.id, False)
         assert world.outcomes(order) == ["rolled-out"]
 
+    def test_a_model_is_gone_only_when_its_workers_have_let_go(self) -> None:
+        world = World(1)
+        world.run(1)
+        world.deploy()
+        world.settle()
+        world.workers["w0"].drain_s = 5.0
+        order = world.order("undeploy", "small")
+        world.run(4)
+        assert world.outcomes(order) == []
+        assert [i.state for i in world.instances()] == ["draining"]
+        world.settle()
+        assert world.outcomes(order) == ["removed"]
+        assert world.workers["w0"].running == {}
+
+    def test_what_a_worker_has_not_heard_of_yet_is_not_taken_for_gone(self) -> None:
+        world = World(1)
+        world.run(1)
+        world.deploy()
+        report = world.workers["w0"].report(world.now)  # before it reads the placement
+        world.order("undeploy", "small")
+        world.write(world.core.worker(report, world.now))
+        assert [i.state for i in world.instances()] == ["draining"]
+        world.settle()
+        assert world.table == {}
+
     def test_ids_of_instances_are_never_used_again(self) -> None:
         world = World(2)
         world.run(1)
@@ -243,6 +268,58 @@ class TestRollouts:
         hangs: dict[str, Any] = {"requests": 0, "pending": 7}
         assert self._end(world, of_new=hangs, of_old={}) == "rolled-back"
         assert "it has answered nothing, and 7 requests wait" in world.said("rolled-back")[0]
+
+
+class TestTakingOver:
+    def test_time_in_which_nobody_decided_is_held_against_no_version(self) -> None:
+        world = World(1, load_s=2.0)
+        world.run(1)
+        first = world.deploy()
+        world.now += 3600.0  # controller and workers were away
+        world.workers["w0"].restart()
+        world.restart()
+        world.settle()
+        assert world.outcomes(first) == ["ready"]
+        second = world.update(version=2)
+        world.now += 3600.0
+        world.restart()
+        world.settle()
+        assert world.outcomes(second) == ["rolled-out"]
+
+    def test_what_got_ready_meanwhile_is_known_at_once(self) -> None:
+        world = World(1)
+        world.run(1)
+        order = world.deploy()
+        for _ in range(4):
+            world.now += 1.0
+            world.workers["w0"].follow(world.table.values(), world.now)
+        world.restart()
+        assert world.outcomes(order) == ["ready"]
+
+    def test_workers_that_left_meanwhile_are_noticed(self) -> None:
+        world = World(2)
+        world.run(1)
+        world.deploy(instances=2)
+        world.settle()
+        del world.workers["w0"]  # with a tombstone that nobody was there to hear
+        world.restart()
+        world.settle()
+        assert {i.worker for i in world.ready("small")} == {"w1"}
+
+    def test_old_reports_get_no_new_instances_before_they_are_heard_again(self) -> None:
+        world = World(1)
+        world.run(1)
+        world.deploy()
+        world.settle()
+        old = world.workers["w0"].report(world.now - 600.0)
+        world.join("w1")
+        world.core = world._fresh()
+        world.core.restore_placement(world.table["small"])
+        world.core.restore_worker(old, world.now)
+        world.core.restore_worker(world.workers["w1"].report(world.now), world.now)
+        world.write(world.core.resume(world.now))
+        world.order("scale", "small", instances=4)
+        assert sorted(i.worker for i in world.instances()) == ["w0", "w1", "w1", "w1"]
 
 
 class TestNodes:
