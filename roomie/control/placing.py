@@ -97,7 +97,9 @@ class Planner:
             wanted: what is to be placed.
             shunned: GPUs that are left out, by model.
         """
-        attempt = _Attempt(self, sites, instances)
+        # A version that comes in does not displace the one that serves until it has come in.
+        keeping = {one.model for one in wanted}
+        attempt = _Attempt(self, sites, instances, keeping)
         # Those that keep their place first: the others take what is left.
         for reserved in (True, False):
             groups: dict[frozenset[str], list[Wanted]] = {}
@@ -209,7 +211,7 @@ class _Resident:
     memory_bytes: int
 
     @classmethod
-    def of(cls, placement: Placement, instance: PlacedInstance) -> _Resident:
+    def of(cls, placement: Placement, instance: PlacedInstance, *, kept: bool = False) -> _Resident:
         rollout = placement.rollout
         spec = rollout.spec if instance.incoming and rollout is not None else placement.spec
         return cls(
@@ -218,7 +220,7 @@ class _Resident:
                 spec,
                 instance.profile or spec.model,
                 batch=instance.batch,
-                reserved=instance.reserved,
+                reserved=instance.reserved or kept,
             ),
             gpu=instance.gpu,
             batch=instance.batch,
@@ -250,6 +252,7 @@ class _Attempt:
         planner: Planner,
         sites: Sequence[Site],
         instances: Sequence[tuple[Placement, PlacedInstance]],
+        keeping: Collection[str],
     ) -> None:
         self._planner = planner
         self._all = {site.gpu.id: site for site in sites}
@@ -257,7 +260,7 @@ class _Attempt:
         self.outcome = Outcome()
         replaced = {i.replaces for _, i in instances if i.replaces is not None}
         self._residents = [
-            _Resident.of(p, i)
+            _Resident.of(p, i, kept=p.spec.model in keeping)
             for p, i in instances
             if i.state not in ("draining", "failed") and i.id not in replaced
         ]

@@ -440,6 +440,17 @@ class TestRoom:
         assert len(world.ready("large")) == 1
         assert "not enough memory" in str(world.table["middle"].deferred)
 
+    def test_a_version_that_comes_in_does_not_displace_the_one_that_serves(self) -> None:
+        world = World(1)
+        world.run(1)
+        world.deploy("large", reserved=False)
+        world.settle()
+        order = world.update("large", version=2, reserved=True)
+        world.settle()
+        assert world.outcomes(order) == ["rolled-back"]
+        assert "not enough memory" in world.said("rolled-back")[0]
+        assert [i.version for i in world.ready("large")] == [1]
+
     def test_a_model_without_profile_goes_by_memory_and_count_and_says_so(self) -> None:
         world = World(2)
         world.run(1)

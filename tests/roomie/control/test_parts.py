@@ -42,10 +42,11 @@ class TestFleet:
 
     def test_leases_begin_anew_after_deafness(self) -> None:
         fleet = self._fleet()
-        assert fleet.expire(200.0, 100.0) == ()
-        assert fleet.deaf
-        assert fleet.expire(200.5, 200.4) == ()
-        assert not fleet.deaf
+        states = []
+        for now, heard in ((200.0, 100.0), (200.5, 200.4)):
+            assert fleet.expire(now, heard) == ()
+            states.append(fleet.deaf)
+        assert states == [True, False]
         assert fleet.expire(205.0, 205.0) == ()
         assert len(fleet.expire(206.0, 206.0)) == 2
 
