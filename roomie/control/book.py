@@ -74,6 +74,11 @@ class Book:
             for instance in placement.instances:
                 yield placement, instance
 
+    @property
+    def changed(self) -> bool:
+        """Whether anything has been written since the last `close`."""
+        return bool(self._before)
+
     def knows_order(self, order: str) -> bool:
         """Whether it has been acted on, or refused."""
         return order in self._ids or any(order in p.orders for p in self._placements.values())

@@ -240,9 +240,10 @@ class Core:
 
     def worker(self, report: WorkerReport, now: float) -> Step:
         """Hear a worker."""
-        self.fleet.hear(report, now)
+        news = self.fleet.hear(report, now)
         self._hear(report, now)
-        self._reconcile(now)
+        if news or self.book.changed:
+            self._reconcile(now)
         return self.book.close()
 
     def _hear(self, report: WorkerReport, now: float) -> None:
