@@ -114,13 +114,13 @@ class Fleet:
 
     def sites(self) -> tuple[Site, ...]:
         """All GPUs, by worker, in the order in which they were reported."""
-        return tuple(
-            Site(
-                gpu=gpu,
-                worker=name,
-                node=worker.report.node,
-                usable=worker.fresh and worker.report.server_ready,
-            )
-            for name, worker in sorted(self._workers.items())
-            for gpu in worker.report.gpus
-        )
+        found: dict[str, Site] = {}
+        for name, worker in sorted(self._workers.items()):
+            usable = worker.fresh and worker.report.server_ready
+            for gpu in worker.report.gpus:
+                # Where two workers claim one GPU, the first one has it: both cannot be right.
+                found.setdefault(
+                    gpu.id,
+                    Site(gpu=gpu, worker=name, node=worker.report.node, usable=usable),
+                )
+        return tuple(found.values())

@@ -178,8 +178,9 @@ class Membership:
             try:
                 await asyncio.wrap_future(self._owner.obey(record))
             except ResignedError:
-                # Not acknowledged, so whoever comes next gets it. This member is about to rejoin,
-                # or has lost the partition: nothing more may be taken from it.
+                # Not acknowledged, so whoever has the partition next gets it, maybe this member: it
+                # joins anew, because this stream would go on behind the order.
+                self._again.set()
                 await asyncio.Event().wait()
             await orders.ack(event)
 

@@ -11,11 +11,13 @@ import pytest
 from dataflow.config import Config, TopicNames
 from dataflow.transport import Record, TopicPartition
 from dataflow.transport.memory import MemoryTransport
+from roomie.control.book import Step
 from roomie.control.client import NoOutcomeError, RoomieClient
 from roomie.control.controller import Controller, Group
+from roomie.control.core import Core
 from roomie.control.orders import encode_order, new_order
 from roomie.control.owner import ResignedError
-from roomie.control.records import ModelSpec, Placement, Status
+from roomie.control.records import ModelSpec, Order, Placement, Status
 from tests.roomie.control.plant import (
     Log,
     Node,
@@ -263,6 +265,31 @@ def test_a_step_that_cannot_be_written_is_decided_anew(
     log.poll()
     assert log.outcomes(order.id) == ["ready"]
     assert [s.event for s in log.statuses].count("accepted") == 1
+
+
+def test_an_order_that_makes_the_core_fail_is_refused_in_the_end_and_the_others_obeyed(
+    transport: MemoryTransport,
+    names: TopicNames,
+    controller: Make,
+    client: RoomieClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decide = Core.order
+
+    def failing(core: Core, order: Order, now: float) -> Step:
+        if order.model == "cursed":
+            core.book.put(Placement(spec=ModelSpec(model="half-done")))
+            raise ZeroDivisionError
+        return decide(core, order, now)
+
+    monkeypatch.setattr(Core, "order", failing)
+    with Node(transport, names, fake_worker("w0"), 0.02), controller("c1"):
+        cursed = client.deploy(ModelSpec(model="cursed"))
+        good = client.deploy(ModelSpec(model="small"))
+        refused = client.wait(cursed, timeout=20)
+        assert (refused.event, refused.model) == ("refused", "cursed")
+        assert "a fault of ours" in refused.reason
+        assert client.wait(good, timeout=20).event == "ready"
 
 
 def test_a_record_that_is_none_is_passed_over(

@@ -56,6 +56,12 @@ class TestFleet:
         assert fleet.expire(1004.0, 1004.0) == ()
         assert fleet.sites()[0].usable
 
+    def test_a_gpu_that_two_workers_claim_is_counted_once(self) -> None:
+        fleet = self._fleet()
+        claim = FakeWorker("c").report(100.0)
+        fleet.hear(claim.model_copy(update={"gpus": (GpuReport(id="a/0", device="?"),)}), 100.0)
+        assert [(s.gpu.id, s.worker) for s in fleet.sites()] == [("a/0", "a"), ("b/0", "b")]
+
     def test_old_reports_are_not_placed_on_until_heard(self) -> None:
         fleet = Fleet(patience=2.5)
         fleet.restore(FakeWorker("a").report(100.0), 1000.0)
