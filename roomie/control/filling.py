@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from roomie.control.book import Book
 from roomie.control.fleet import Fleet
 from roomie.control.lifecycle import Lifecycle, serving
-from roomie.control.placing import Outcome, Planner
+from roomie.control.placing import Planner
 from roomie.control.records import ModelSpec, PlacedInstance, Placement
-from roomie.control.spots import Spot, Wanted
+from roomie.control.spots import Outcome, Spot, Wanted
 
 _NO_ROOM_SECONDS = 10.0
 """How long autoscaling does not ask again for a model that found no room."""
