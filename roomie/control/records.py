@@ -227,8 +227,6 @@ class GpuReport(Record):
     """Its kind, as in `videojam roomie devices`."""
     memory_bytes: Annotated[int, Field(gt=0)] | None = None
     """Declared size, where it is not the kind's."""
-    used_bytes: Annotated[int, Field(ge=0)] | None = None
-    """Taken by all processes, as the driver says; None where it does not."""
 
 
 class InstanceReport(Record):
@@ -303,6 +301,8 @@ class Telemetry(Record):
     """Its length."""
     instances: tuple[InstanceTelemetry, ...]
     """What ran."""
+    used_bytes: dict[str, int] = {}
+    """Memory taken on each GPU by all processes, as its driver says; none where it does not."""
 
 
 OUTCOMES = frozenset(
