@@ -360,6 +360,21 @@ class TestNodes:
         assert world.instances() == before
         assert not world.said("lost")
 
+    def test_an_outage_is_held_against_no_version(self) -> None:
+        world = World(2, load_s=2.0)
+        world.run(1)
+        world.deploy()
+        world.settle()
+        order = world.update(version=2)
+        world.run(1)
+        heard = world.now
+        for _ in range(60):
+            world.now += 0.5
+            world.core.tick(world.now, heard)
+        world.write(world.core.tick(world.now))  # it hears again, but no worker has spoken yet
+        world.settle()
+        assert world.outcomes(order) == ["rolled-out"]
+
     def test_a_restarted_worker_gets_its_instances_back(self) -> None:
         world = World(1)
         world.run(1)
@@ -589,6 +604,24 @@ class TestElastic:
         assert len(world.said("deferred")) == 1
         assert "no room to grow" in world.said("deferred")[0]
         assert world.table["small"].extra == 1
+
+    def test_growth_waits_for_room_that_is_being_made(self) -> None:
+        world, scripted = self._world()
+        world.deploy("large", instances=2)
+        world.settle()
+        scripted.answers = [up()]
+        world.run(3)
+        assert len(world.ready("small")) == 2  # 4 + 16 of 21.6 GiB, on each
+        for worker in world.workers.values():
+            worker.drain_s = 4.0
+        world.order("scale", "large", instances=1)
+        world.run(0.5)
+        scripted.answers = [up()]
+        world.run(3)
+        assert world.table["small"].extra == 2
+        assert not world.said("deferred")[-1].startswith("no room to grow")
+        world.settle()
+        assert len(world.ready("small")) == 3
 
     def test_an_extra_instance_takes_the_place_of_a_lost_one(self) -> None:
         world, scripted = self._world()
