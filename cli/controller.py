@@ -21,7 +21,7 @@ from cli.common import (
     with_examples,
 )
 from cli.worker import LogFormatOption, LogLevelOption
-from dataflow.errors import VideojamError
+from dataflow.errors import ConfigError, VideojamError
 from dataflow.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -114,7 +114,11 @@ def _run(
 
 
 def _forecast(config: Config) -> ForecastArrivals | None:
-    """The forecaster of arrivals that topics.yaml names."""
+    """The forecaster of arrivals that topics.yaml names.
+
+    Raises:
+        ConfigError: there is no such forecaster, or it cannot be made.
+    """
     wanted = None if config.roomie is None else config.roomie.autoscaling.forecaster
     if wanted is None:
         return None
@@ -123,8 +127,17 @@ def _forecast(config: Config) -> ForecastArrivals | None:
     import numpy as np
 
     from forecasting import build_forecaster
+    from forecasting.errors import ForecastingError
 
-    forecaster = build_forecaster(wanted)
+    try:
+        forecaster = build_forecaster(wanted)
+    except ForecastingError as error:
+        raise ConfigError(
+            error.message,
+            key="roomie.autoscaling.forecaster",
+            value=wanted,
+            remedy=error.remedy,
+        ) from error
 
     def expected(model: str, arrivals: Sequence[float]) -> float | None:
         del model
