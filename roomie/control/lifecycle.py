@@ -146,6 +146,11 @@ class Lifecycle:
             if ready:
                 self._promote(model, f"{len(base)} instance(s) are ready", now)
             return
+        if not ready and rollout.proving is not None:
+            # One has gone again. The time to be ready goes on running, so this cannot go on for
+            # ever; once it is over, the version is rolled back.
+            rollout = rollout.model_copy(update={"proving": None})
+            self._book.edit(model, rollout=rollout)
         if ready and rollout.proving is None:
             rollout = rollout.model_copy(update={"proving": now})
             self._book.edit(model, rollout=rollout)
@@ -168,7 +173,7 @@ class Lifecycle:
         against = self._verdict(placement, rollout, new, over=over)
         if against is not None:
             self.roll_back(model, against, now)
-        elif over and ready:
+        elif over:
             self._promote(model, f"version {rollout.version} has proved itself", now)
 
     def _verdict(
@@ -198,7 +203,9 @@ class Lifecycle:
         new = [i.id for i in placement.instances if i.incoming and i.state != "draining"]
         self._book.drain(model, old, now)
         self._book.edit_instances(model, new, incoming=False, weight=1.0)
-        self._book.edit(model, spec=rollout.spec, rollout=None, deferred=None)
+        most = rollout.spec.max_instances
+        extra = 0 if most is None else min(placement.extra, most - rollout.spec.instances)
+        self._book.edit(model, spec=rollout.spec, rollout=None, deferred=None, extra=extra)
         kind = next((o.type for o in placement.open if o.id == rollout.order), None)
         if kind is not None:
             event = OUTCOME_OF[kind]

@@ -263,6 +263,18 @@ class TestRollouts:
         world = self._proving(slow_limit=4.0)
         assert self._end(world, of_new=slow, of_old={"compute_s": 0.01}) == "rolled-out"
 
+    def test_one_that_goes_away_again_is_rolled_back_in_time(self) -> None:
+        world = self._proving()
+        for worker in world.workers.values():
+            worker.load_s = 1e9
+        gone = world.ready("small", 2)[0].worker
+        assert gone != world.ready("small", 1)[0].worker
+        del world.workers[gone]
+        world.write(world.core.worker_gone(gone, world.now))
+        world.settle()
+        assert "not ready within 6 s" in world.said("rolled-back")[0]
+        assert world.table["small"].spec.version == 1
+
     def test_one_that_answers_nothing_is_rolled_back(self) -> None:
         world = self._proving()
         hangs: dict[str, Any] = {"requests": 0, "pending": 7}
@@ -590,6 +602,20 @@ class TestElastic:
         world.update("small", max_instances=4, version=2)
         world.run(3)
         assert not scripted.asked
+
+    def test_a_version_that_may_not_grow_has_no_extra_instances(self) -> None:
+        world, scripted = self._world()
+        scripted.answers = [up(), up()]
+        world.settle()
+        assert len(world.ready("small")) == 3
+        order = world.update("small", version=2, max_instances=2)
+        world.settle()
+        assert world.outcomes(order) == ["rolled-out"]
+        assert len(world.ready("small")) == 2
+        order = world.update("small", version=3)
+        world.settle()
+        assert world.outcomes(order) == ["rolled-out"]
+        assert [(i.version, i.extra) for i in world.ready("small")] == [(3, False)]
 
     def test_growth_that_finds_no_room_is_given_up_and_not_asked_for_at_once(self) -> None:
         world, scripted = self._world()
