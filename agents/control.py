@@ -11,19 +11,17 @@ import asyncio
 import contextlib
 import logging
 import queue
-import ssl
 import threading
 import time
 from typing import Any
 
 import faust
-from faust.types.auth import CredentialsT
 
 from agents.balancing import CapacityEvent, Signal
 from agents.exchange import OLD_SECONDS, TO_HEADER, Decoder, Message, by_priority
 from agents.state import ReplicaState
 from dataflow.config import ClusterConfig, TopicNames
-from dataflow.config.model import SecurityConfig
+from dataflow.transport.faust_security import credentials
 
 _log = logging.getLogger("videojam.control")
 
@@ -199,26 +197,3 @@ async def _stop(app: Any) -> None:
     # A crashed application may fail to stop in many ways; none matters for the next one.
     with contextlib.suppress(Exception):
         await asyncio.wait_for(app.stop(), _STOP_SECONDS)
-
-
-def credentials(security: SecurityConfig) -> CredentialsT | None:
-    """Faust's form of a cluster's security settings."""
-    if security.protocol == "PLAINTEXT":
-        return None
-    context = None
-    if security.protocol.endswith("SSL"):
-        context = ssl.create_default_context(cafile=security.ca_file)
-        if security.certificate_file is not None:
-            context.load_cert_chain(
-                security.certificate_file,
-                security.key_file,
-                None if security.key_password is None else security.key_password.get_secret_value(),
-            )
-    if security.protocol == "SSL":
-        return faust.SSLCredentials(context)
-    return faust.SASLCredentials(
-        username=security.username,
-        password=None if security.password is None else security.password.get_secret_value(),
-        ssl_context=context,
-        mechanism=security.sasl_mechanism,
-    )

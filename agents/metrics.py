@@ -190,7 +190,7 @@ class ReplicaCollector(Collector):
 
 
 @contextmanager
-def serve_metrics(collector: ReplicaCollector, port: int, address: str = "") -> Iterator[int]:
+def serve_metrics(collector: Collector, port: int, address: str = "") -> Iterator[int]:
     """Serve ``/metrics`` for as long as the block lasts; yields the port.
 
     Args:

@@ -30,7 +30,7 @@ MOUNTS = (
     Mount("init", "cli.init:init", "Write a commented topics.yaml to start from."),
     Mount("validate", "cli.validate:validate", "Check topics.yaml and its functions' parameters."),
     Mount("topics", "cli.topics:app", "Compare topics.yaml with the cluster, and apply it."),
-    Mount("schema", "cli.schema:schema", "Print the JSON Schemas of topics.yaml and of results."),
+    Mount("schema", "cli.schema:schema", "Print the JSON Schemas of topics.yaml and of records."),
     Mount("broker", "cli.broker:app", "Start, stop and inspect a local Apache Kafka."),
     Mount("triton", "cli.triton:app", "Start, stop and inspect a local Triton server."),
     Mount("camera", "cli.camera:camera", "Publish the frames of a camera or a video file."),
@@ -43,6 +43,11 @@ MOUNTS = (
     Mount("results", "cli.results:results", "Follow the results of pipelines."),
     Mount("account", "cli.account:account", "Show what became of every frame."),
     Mount("roomie", "cli.roomie:app", "Place models on GPUs where they disturb each other least."),
+    Mount("controller", "cli.controller:controller", "Decide which model runs on which GPU."),
+    Mount("deploy", "cli.deploy:deploy", "Let a model run, or bring in another version of it."),
+    Mount("scale", "cli.deploy:scale", "Change how many instances of a model are wanted."),
+    Mount("undeploy", "cli.deploy:undeploy", "Let a model finish what it has, and go."),
+    Mount("models", "cli.models:models", "Show the models that run, where, and how they do."),
     Mount("demo", "cli.demo:demo", "Watch plates being read from rendered street cameras."),
 )
 """All sub-commands, in the order of `videojam --help`. One whose module is absent is left out."""

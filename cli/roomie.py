@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.common import JsonOption, stderr, stdout, with_examples
+from cli.models import LOG_HELP, log
 from cli.roomie_recording import IMPORT_HELP, PROFILE_HELP, DevicesOption, import_, profile
 from dataflow.errors import ConfigError
 
@@ -312,3 +313,4 @@ def list_devices(*, devices: DevicesOption = None, as_json: JsonOption = False) 
 # Last: these two say where profiles come from.
 app.command("profile", help=PROFILE_HELP)(profile)
 app.command("import", help=IMPORT_HELP)(import_)
+app.command("log", help=LOG_HELP)(log)

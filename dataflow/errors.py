@@ -3,7 +3,8 @@
 VideojamError
 ├── ConfigError            topics.yaml or an option is wrong: file, line, key, value, remedy
 ├── BrokerError            the cluster cannot be reached, or refused something
-│   └── BufferFullError    the client's local buffer is full; try again later
+│   ├── BufferFullError    the client's local buffer is full; try again later
+│   └── FencedError        another writer of the same name has taken over
 ├── EmbeddedBrokerError    `videojam broker` cannot start, stop or find its broker
 ├── SourceError            a camera source cannot be opened or read
 │   └── SourceEnded        a finite source has no more frames
@@ -62,6 +63,10 @@ class BrokerError(VideojamError):
 
 class BufferFullError(BrokerError):
     """The client's local buffer is full; serve delivery reports and try again."""
+
+
+class FencedError(BrokerError):
+    """Another writer of the same name has taken over; this one can write nothing any more."""
 
 
 class RecordTooLargeError(BrokerError):

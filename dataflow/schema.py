@@ -30,7 +30,7 @@ _VARIABLE: Schema = {
 
 def topics_schema() -> Schema:
     """The schema of topics.yaml, for editors and for checks before `videojam topics plan`."""
-    schema = _published(Config.model_json_schema(), "topics:1", "topics.yaml")
+    schema = published(Config.model_json_schema(), "topics:1", "topics.yaml")
     for key in ("functions", "pipelines"):
         # Without it, a name that breaks the pattern would pass unchecked.
         schema["properties"][key]["additionalProperties"] = False
@@ -41,22 +41,30 @@ def topics_schema() -> Schema:
 
 def result_schema() -> Schema:
     """The schema of the values on ``results.<pipeline>``, as they are written."""
-    return _published(Result.model_json_schema(mode="serialization"), "result:1", "videojam result")
+    return published(Result.model_json_schema(mode="serialization"), "result:1", "videojam result")
 
 
 def schema_files() -> dict[str, str]:
     """Name and text of each published file."""
     return {
-        "topics.schema.json": _text(topics_schema()),
-        "result.schema.json": _text(result_schema()),
+        "topics.schema.json": schema_text(topics_schema()),
+        "result.schema.json": schema_text(result_schema()),
     }
 
 
-def _text(schema: Schema) -> str:
+def schema_text(schema: Schema) -> str:
+    """As it is written into docs/."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def _published(model_schema: Schema, name: str, title: str) -> Schema:
+def published(model_schema: Schema, name: str, title: str) -> Schema:
+    """What pydantic makes of a model, as it is published.
+
+    Args:
+        model_schema: pydantic's.
+        name: what the schema is called: the last part of its identifier.
+        title: for people.
+    """
     schema: Schema = {"$schema": DIALECT, "$id": _BASE + name, "title": title}
     schema |= {key: value for key, value in model_schema.items() if key != "title"}
     _tidy(schema)

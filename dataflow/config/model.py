@@ -5,49 +5,16 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from dataflow.config.parts import ConfigModel, Name
+from dataflow.config.roomie import RoomieConfig
 from dataflow.config.units import Duration, Size
 from dataflow.errors import ConfigError
 from dataflow.plugins import installed, remedy_for
 
-Name = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"),
-]
-"""Lower-case letters, digits and, between them, hyphens; at most 63 characters."""
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
-        # Whoever builds these models without the loader sees no passwords in errors either.
-        hide_input_in_errors=True,
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _true_is_no_number(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, bool) and info.field_name is not None:
-            expected = cls.model_fields[info.field_name].annotation
-            if expected is not bool:  # pydantic would take true for 1
-                raise ValueError("true and false have no meaning here")
-        return value
-
-
-class SecurityConfig(_Model):
+class SecurityConfig(ConfigModel):
     """How clients prove who they are and whom they trust. Values may be ``${ENVIRONMENT}``."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -78,7 +45,7 @@ class SecurityConfig(_Model):
         return self
 
 
-class ClusterConfig(_Model):
+class ClusterConfig(ConfigModel):
     """The Kafka cluster."""
 
     bootstrap_servers: str = "localhost:9092"
@@ -102,7 +69,7 @@ class ClusterConfig(_Model):
         return self
 
 
-class BatchConfig(_Model):
+class BatchConfig(ConfigModel):
     """Batches of 1..max items."""
 
     max: int = Field(default=1, ge=1, le=1024)
@@ -111,7 +78,7 @@ class BatchConfig(_Model):
     """How long an incomplete batch waits for more."""
 
 
-class QueueConfig(_Model):
+class QueueConfig(ConfigModel):
     """The replica's own queue between Kafka and the function."""
 
     items: int = Field(default=150, ge=1)
@@ -122,7 +89,7 @@ class QueueConfig(_Model):
     """drop-oldest keeps live video live; block leaves the rest in Kafka and loses nothing."""
 
 
-class RetentionConfig(_Model):
+class RetentionConfig(ConfigModel):
     """How long Kafka keeps records."""
 
     time: Duration = 3600.0
@@ -145,7 +112,7 @@ def _installed_balancer(name: str) -> str:
     return name
 
 
-class BalancingConfig(_Model):
+class BalancingConfig(ConfigModel):
     """How the replicas of a function share their work."""
 
     policy: Annotated[str, AfterValidator(_installed_balancer)] | None = None
@@ -178,7 +145,7 @@ class BalancingConfig(_Model):
     """How rows and signals travel: through a reader of the replica's own, or Faust agents."""
 
 
-class FunctionConfig(_Model):
+class FunctionConfig(ConfigModel):
     """One function type and its topic group."""
 
     plugin: str | None = None
@@ -236,7 +203,7 @@ class FunctionConfig(_Model):
         return self
 
 
-class RouteConfig(_Model):
+class RouteConfig(ConfigModel):
     """Where the detections of a step go."""
 
     to: Name
@@ -263,7 +230,7 @@ class RouteConfig(_Model):
         return self
 
 
-class StepConfig(_Model):
+class StepConfig(ConfigModel):
     """One step of a pipeline."""
 
     function: Name
@@ -279,7 +246,7 @@ class StepConfig(_Model):
         return self.id or self.function
 
 
-class PipelineConfig(_Model):
+class PipelineConfig(ConfigModel):
     """Which cameras pass which functions, in which order."""
 
     cameras: tuple[Name, ...] = Field(min_length=1)
@@ -331,7 +298,7 @@ class PipelineConfig(_Model):
         }
 
 
-class OverloadConfig(_Model):
+class OverloadConfig(ConfigModel):
     """What goes first when a function's replicas together lack capacity."""
 
     policy: Literal["none", "rate", "oldest", "priority"] = "none"
@@ -348,7 +315,7 @@ class OverloadConfig(_Model):
         return self
 
 
-class ResultsConfig(_Model):
+class ResultsConfig(ConfigModel):
     """The topics that results are published on."""
 
     partitions: int = Field(default=4, ge=1)
@@ -359,7 +326,7 @@ class ResultsConfig(_Model):
     """How long the account of produced and dropped frames is kept."""
 
 
-class Config(_Model):
+class Config(ConfigModel):
     """The whole of topics.yaml."""
 
     version: Literal[1]
@@ -376,6 +343,8 @@ class Config(_Model):
     """What goes first when there is more work than capacity."""
     results: ResultsConfig = ResultsConfig()
     """The topics that results are published on."""
+    roomie: RoomieConfig | None = None
+    """ROOMIE, which places models on GPUs: its topics and its controller; neither when absent."""
 
     @model_validator(mode="after")
     def _steps_are_declared(self) -> Self:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from dataflow.config.model import Config
 
+_TELEMETRY_MS = 600_000
+"""Enough for a controller that takes over to judge a new version by what it did until then."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSpec:
@@ -91,6 +94,11 @@ class TopicNames:
         return f"{self.deployment}.roomie.status"
 
     @property
+    def controller(self) -> str:
+        """Which controllers there are and which orders they know, compacted."""
+        return f"{self.deployment}.roomie.controller"
+
+    @property
     def refused(self) -> str:
         """Orders that cannot be read or obeyed, with the reason."""
         return f"{self.deployment}.roomie.dead"
@@ -154,4 +162,13 @@ def declared_topics(config: Config) -> tuple[TopicSpec, ...]:
         retention_ms=config.results.accounting_retention * 1000,
     )
     add(names.capacity, 1, "compact", segment_ms=60_000, delete_retention_ms=60_000)
+    if config.roomie is not None:
+        kept = config.roomie.retention * 1000
+        # One partition: whoever owns it is the controller that decides.
+        add(names.deploy, 1, "delete", retention_ms=kept)
+        for name in (names.placements, names.workers, names.controller):
+            add(name, 1, "compact", segment_ms=60_000, delete_retention_ms=60_000)
+        add(names.telemetry, 1, "delete", retention_ms=_TELEMETRY_MS, segment_ms=60_000)
+        add(names.status, 1, "delete", retention_ms=kept)
+        add(names.refused, 1, "delete", retention_ms=kept)
     return tuple(specs)

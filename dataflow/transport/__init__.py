@@ -2,6 +2,7 @@
 
 from dataflow.transport.base import (
     Admin,
+    AtomicWriter,
     DeliveryCallback,
     GroupConsumer,
     LatencyCallback,
@@ -17,6 +18,7 @@ from dataflow.transport.base import (
 
 __all__ = [
     "Admin",
+    "AtomicWriter",
     "DeliveryCallback",
     "GroupConsumer",
     "LatencyCallback",

@@ -204,6 +204,28 @@ class TopicState:
     defaults: frozenset[str] = frozenset()
 
 
+class AtomicWriter(Protocol):
+    """Writes several records as one, and is the only one of its name that can.
+
+    Readers see all of the records or none. A new writer of the same name takes over: one before it
+    that still lives can write nothing any more, whatever it believes.
+    """
+
+    def write(self, records: Sequence[Record], timeout: float) -> None:
+        """Write records and wait until the cluster has them.
+
+        Raises:
+            FencedError: another writer of this name has taken over. Nothing was written.
+            BrokerError: no answer within ``timeout`` s, after which it is not known whether they
+                were written; or a refusal, after which none was.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the connection."""
+        ...
+
+
 class Admin(Protocol):
     """Administration of topics. All methods raise BrokerError when the cluster refuses."""
 
@@ -263,6 +285,14 @@ class Transport(Protocol):
 
         Raises:
             BrokerError: a topic does not exist.
+        """
+        ...
+
+    def writer(self, name: str, *, timeout: float = 30.0) -> AtomicWriter:
+        """A new writer, which takes over from those of that name before it.
+
+        Raises:
+            BrokerError: the cluster does not answer within ``timeout`` s.
         """
         ...
 

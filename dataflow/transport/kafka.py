@@ -20,8 +20,11 @@ from dataflow.transport.base import (
 from dataflow.transport.kafka_admin import KafkaAdmin
 from dataflow.transport.kafka_consumer import KafkaGroupConsumer, KafkaReader
 from dataflow.transport.kafka_producer import KafkaProducer
+from dataflow.transport.kafka_writer import KafkaAtomicWriter
 
 _log = logging.getLogger("videojam.kafka")
+
+_TRANSACTION_MS = 10_000
 
 
 class KafkaTransport:
@@ -130,6 +133,25 @@ class KafkaTransport:
             topics,
             start,
             partitions,
+        )
+
+    def writer(self, name: str, *, timeout: float = 30.0) -> KafkaAtomicWriter:
+        """A new writer, which takes over from those of that name before it."""
+        return KafkaAtomicWriter(
+            {
+                **self._common,
+                "client.id": name,
+                "transactional.id": name,
+                # Readers do not look past a transaction that is open: one whose writer has died
+                # must not hold them up for long.
+                "transaction.timeout.ms": _TRANSACTION_MS,
+                "delivery.timeout.ms": _TRANSACTION_MS,
+                "message.max.bytes": self._max_message_size,
+                "linger.ms": 0,
+                "partitioner": "murmur2_random",
+            },
+            name,
+            timeout,
         )
 
     def admin(self) -> KafkaAdmin:

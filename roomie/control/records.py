@@ -7,6 +7,9 @@
 | ``roomie.workers`` | worker | `WorkerReport`, compacted | each worker agent |
 | ``roomie.telemetry`` | worker | `Telemetry` | each worker agent |
 | ``roomie.status`` | model | `Status`: outcomes of orders, and why it was decided so | both |
+| ``roomie.controller`` | controller | `ControllerReport`, compacted | each controller |
+| ``roomie.controller`` | ``#orders`` | `OrderMemory`, compacted | the active controller |
+| ``roomie.dead`` | model | a refused order, its reason and origin in headers | likewise |
 
 A `Placement` is all that a controller knows of a model: whoever reads the compacted topic to its
 end can go on in its place. Workers make what runs like what it says, and report what runs. Each
@@ -83,6 +86,9 @@ class ModelSpec(Record):
     """Items a second that each instance has to serve; as many as it can when absent."""
     latency: Positive | None = None
     """Seconds that an inference may take, interference included."""
+    memory_bytes: Annotated[int, Field(gt=0)] | None = None
+    """Of the GPU, that an instance needs, where no profile says it; without either, instances are
+    only counted."""
     reserved: bool = True
     """Whether its ``instances`` keep their place: others never displace them. What autoscaling
     adds beyond them is never reserved. (Thesis sec. 5.3.2 calls the kept ones primitive.)"""
@@ -168,6 +174,21 @@ class Rollout(Record):
     """When it began, seconds since the epoch."""
     order: Id
     """Which order asked for it."""
+    first: bool = False
+    """Whether there is no version to go back to."""
+    proving: Amount | None = None
+    """When all its instances were ready and its probation began, seconds since the epoch."""
+
+
+class OpenOrder(Record):
+    """An order that has been accepted and has no outcome yet."""
+
+    id: Id
+    """Which one."""
+    type: Literal["deploy", "update", "scale", "undeploy"]
+    """What it asks for."""
+    at: Amount
+    """When it was accepted, seconds since the epoch."""
 
 
 class Placement(Record):
@@ -183,8 +204,18 @@ class Placement(Record):
     """The version on its way in, if there is one."""
     orders: tuple[Id, ...] = ()
     """Ids of the last orders that were acted on, the newest last."""
+    open: tuple[OpenOrder, ...] = ()
+    """Orders without an outcome, the oldest first."""
     deferred: str | None = None
     """Why instances are missing, if some are."""
+    extra: Annotated[int, Field(ge=0)] = 0
+    """How many instances autoscaling wants beyond those of ``spec``."""
+    leaving: bool = False
+    """Whether the model is on its way out: its record goes when its last instance has."""
+    life: str = ""
+    """Made of the order that deployed it; a part of its instances' names."""
+    made: Annotated[int, Field(ge=0)] = 0
+    """How many instances it has had in this life."""
 
 
 class GpuReport(Record):
@@ -274,6 +305,12 @@ class Telemetry(Record):
     """Memory taken on each GPU by all processes, as its driver says; none where it does not."""
 
 
+OUTCOMES = frozenset(
+    {"refused", "ready", "scaled", "rolled-out", "rolled-back", "removed", "superseded"}
+)
+"""Events that end an order when they name it; each order gets exactly one."""
+
+
 class Status(Record):
     """What became of an order, or why something was decided. For people, and for who asked."""
 
@@ -295,6 +332,9 @@ class Status(Record):
         "rolled-back",
         "lost",
         "removed",
+        "superseded",
+        "proving",
+        "failed",
     ]
     """What happened."""
     reason: str
@@ -303,3 +343,34 @@ class Status(Record):
     """Which instances it is about."""
     at: Amount
     """When, seconds since the epoch."""
+
+    @property
+    def is_outcome(self) -> bool:
+        """Whether it ends its order."""
+        return self.order is not None and self.event in OUTCOMES
+
+
+class ControllerReport(Record):
+    """A controller. The active one hears by its own report that it is not deaf."""
+
+    controller: Id
+    """Its name."""
+    incarnation: str
+    """Of its process."""
+    active: bool
+    """Whether it decides; the others stand by."""
+    at: Amount
+    """When this was written, seconds since the epoch."""
+    since: Amount
+    """Since when it has been active, or has stood by."""
+
+
+ORDERS_KEY = b"#orders"
+"""Key of the `OrderMemory` among the controllers' reports."""
+
+
+class OrderMemory(Record):
+    """Which orders have been acted on, or refused; the newest last."""
+
+    ids: tuple[str, ...] = ()
+    """A bounded number of them, of all models."""

@@ -12,6 +12,7 @@ from dataflow.accounting import CameraReport, parse_report
 from dataflow.errors import BrokerError, BufferFullError
 from dataflow.transport.base import (
     Admin,
+    AtomicWriter,
     DeliveryCallback,
     GroupConsumer,
     LatencyCallback,
@@ -53,6 +54,9 @@ class FakeTransport:
     def producer(self, *, client_id: str = "videojam") -> FakeProducer:
         assert client_id
         return FakeProducer(self)
+
+    def writer(self, name: str, *, timeout: float = 30.0) -> AtomicWriter:
+        raise NotImplementedError(f"a camera needs no transactions: {name}, {timeout}")
 
     def send(
         self,

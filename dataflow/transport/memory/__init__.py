@@ -5,10 +5,12 @@ from dataflow.transport.memory.consumer import MemoryGroupConsumer, MemoryReader
 from dataflow.transport.memory.log import TOPIC_DEFAULTS
 from dataflow.transport.memory.producer import MemoryProducer
 from dataflow.transport.memory.transport import MemoryTransport
+from dataflow.transport.memory.writer import MemoryAtomicWriter
 
 __all__ = [
     "TOPIC_DEFAULTS",
     "MemoryAdmin",
+    "MemoryAtomicWriter",
     "MemoryGroupConsumer",
     "MemoryProducer",
     "MemoryReader",

@@ -32,6 +32,7 @@ class Cluster:
         topics: by name.
         failing: how many coming deliveries fail, by topic.
         down_since: when the outage began, or None.
+        writers: how many atomic writers of a name there have been; the last one may write.
     """
 
     clock: Callable[[], float]
@@ -42,6 +43,7 @@ class Cluster:
     topics: dict[str, Topic] = field(default_factory=dict)
     failing: Counter[str] = field(default_factory=Counter)
     down_since: float | None = None
+    writers: Counter[str] = field(default_factory=Counter)
     _groups: dict[str, Group] = field(default_factory=dict)
 
     @property

@@ -12,6 +12,7 @@ from dataflow.transport.memory.admin import MemoryAdmin
 from dataflow.transport.memory.cluster import Cluster
 from dataflow.transport.memory.consumer import MemoryGroupConsumer, MemoryReader
 from dataflow.transport.memory.producer import MemoryProducer
+from dataflow.transport.memory.writer import MemoryAtomicWriter
 
 
 class MemoryTransport:
@@ -80,6 +81,10 @@ class MemoryTransport:
     ) -> MemoryReader:
         """A new reader."""
         return MemoryReader(self._cluster, topics, start, partitions)
+
+    def writer(self, name: str, *, timeout: float = 30.0) -> MemoryAtomicWriter:  # noqa: ARG002 - the answer is known at once
+        """A new writer, which takes over from those of that name before it."""
+        return MemoryAtomicWriter(self._cluster, name)
 
     def admin(self) -> MemoryAdmin:
         """A new administration client."""

@@ -1,0 +1,162 @@
+"""`videojam controller`: who decides which model runs on which GPU."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.common import (
+    DEFAULT_CONFIG,
+    EXIT_ERROR,
+    BootstrapOption,
+    ConfigOption,
+    effective_config,
+    open_transport,
+    with_examples,
+)
+from cli.worker import LogFormatOption, LogLevelOption
+from dataflow.errors import ConfigError, VideojamError
+from dataflow.logs import configure_logging
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dataflow.config import Config
+    from roomie.control.scaling_types import ForecastArrivals
+
+_log = logging.getLogger("videojam.roomie")
+
+
+def controller(
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    bootstrap_servers: BootstrapOption = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of this controller; default: made of host and process.")
+    ] = None,
+    wait_for_broker: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long to wait for the cluster at start.")
+    ] = 60.0,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Serve Prometheus metrics on this port; 0: any that is free. Off by default.",
+            show_default=False,
+        ),
+    ] = None,
+    metrics_address: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen for it; all by default.")
+    ] = "",
+    log_level: LogLevelOption = "INFO",
+    log_format: LogFormatOption = "text",
+) -> None:
+    """Run one controller."""
+    for variable in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")  # it computes little, and beside others
+    called = name or f"{socket.gethostname()}-{os.getpid()}"
+    configure_logging(log_level, log_format, context={"controller": called})
+    try:
+        _run(config, bootstrap_servers, called, wait_for_broker, (metrics_port, metrics_address))
+    except Exception as error:
+        if log_format == "text":
+            raise  # the command says it, as every command does
+        if isinstance(error, VideojamError):
+            _log.critical("%s", error)
+        else:
+            _log.critical("internal error: %r", error, exc_info=True)
+        raise typer.Exit(EXIT_ERROR) from error
+
+
+def _run(
+    file: Path,
+    bootstrap_servers: str | None,
+    name: str,
+    wait: float,
+    metrics: tuple[int | None, str],
+) -> None:
+    from agents.metrics import serve_metrics
+    from agents.worker import wait_for_broker
+    from dataflow.config import TopicNames
+    from roomie.control.assembly import declared_roomie
+    from roomie.control.metrics import ControllerCollector
+    from roomie.control.service import build_controller, check_topics, run_controller
+
+    settings = effective_config(file, bootstrap_servers)
+    declared_roomie(settings, file)
+    with open_transport(settings) as transport:
+        made = build_controller(
+            settings,
+            transport,
+            transport.bootstrap_servers,
+            name,
+            forecast=_forecast(settings),
+        )
+        wait_for_broker(transport, wait)
+        check_topics(transport, TopicNames(settings.deployment))
+        collector = ControllerCollector(
+            made.sight.glance,
+            deployment=settings.deployment,
+            controller=name,
+            started_at=time.time(),
+        )
+        port, address = metrics
+        with nullcontext() if port is None else serve_metrics(collector, port, address):
+            run_controller(made)
+
+
+def _forecast(config: Config) -> ForecastArrivals | None:
+    """The forecaster of arrivals that topics.yaml names.
+
+    Raises:
+        ConfigError: there is no such forecaster, or it cannot be made.
+    """
+    wanted = None if config.roomie is None else config.roomie.autoscaling.forecaster
+    if wanted is None:
+        return None
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from forecasting import build_forecaster
+    from forecasting.errors import ForecastingError
+
+    try:
+        forecaster = build_forecaster(wanted)
+    except ForecastingError as error:
+        raise ConfigError(
+            error.message,
+            key="roomie.autoscaling.forecaster",
+            value=wanted,
+            remedy=error.remedy,
+        ) from error
+
+    def expected(model: str, arrivals: Sequence[float]) -> float | None:
+        del model
+        if not any(arrivals):
+            return None  # nothing has come yet
+        history = np.asarray([arrivals], dtype=np.float32)
+        mean = float(np.mean(forecaster.forecast(history)))
+        return mean if mean >= 0 else None
+
+    return expected
+
+
+controller.__doc__ = with_examples(
+    "Decide which model runs on which GPU, until Ctrl-C or SIGTERM.\n\n"
+    "One controller decides at a time; start two or more on different machines, and another one "
+    "takes over within roomie.session_timeout. It may be killed at any moment: whoever comes next "
+    "goes on from what it wrote. Logs say each decision and why.",
+    "videojam controller                          decide, or stand by",
+    "videojam controller --name c2 -b kafka-1:9092   another one, on another cluster",
+    "videojam controller --metrics-port 9500      with metrics for Prometheus",
+    "videojam deploy alexnet --instances 2        what to do while it runs",
+)

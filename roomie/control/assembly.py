@@ -1,0 +1,130 @@
+"""The controller's parts, as topics.yaml declares them."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import cast
+
+from dataflow.config import Config
+from dataflow.config.roomie import RoomieConfig
+from dataflow.errors import ConfigError, MissingDependencyError
+from roomie.control.core import Core
+from roomie.control.placing import Planner
+from roomie.control.scaling_types import Autoscaler, BatchingWindow, ForecastArrivals
+from roomie.control.settings import ControlSettings
+from roomie.costs import PairCosts
+from roomie.devices import load_devices
+from roomie.local_search import MoveBudget, SearchSettings
+from roomie.placers import Placer, build_placer
+from roomie.placers.roomie import RoomiePlacer, RoomieSettings
+from roomie.profile_files import load_profiles
+
+_TRITON = "triton"
+
+
+def declared_roomie(config: Config, file: Path | None = None) -> RoomieConfig:
+    """The section ``roomie``.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if config.roomie is None:
+        raise ConfigError(
+            "ROOMIE is not declared",
+            file=file,
+            key="roomie",
+            remedy="add the section `roomie: {}` and run `videojam topics apply`",
+        )
+    return config.roomie
+
+
+def build_planner(config: RoomieConfig) -> Planner:
+    """Who finds places, with its profiles read.
+
+    Raises:
+        ConfigError: the placer, the devices or the profiles are wrong.
+        MissingDependencyError: the placer needs a package that is not installed.
+    """
+    devices = load_devices(None if config.devices is None else Path(config.devices))
+    costs = PairCosts(load_profiles(list(config.profiles), devices))
+    placer: Placer
+    if config.placer == "roomie":
+        size = None if config.move_size is None else float(config.move_size)
+        placer = RoomiePlacer(
+            costs,
+            RoomieSettings(
+                budget=MoveBudget(moves=config.moves, bytes=size),
+                search=SearchSettings(seed=config.seed),
+            ),
+        )
+    else:
+        placer = build_placer(config.placer, costs, seed=config.seed)
+    return Planner(placer, costs, devices)
+
+
+def core_factory(config: Config, *, forecast: ForecastArrivals | None = None) -> Callable[[], Core]:
+    """What makes a new core for each term of a controller.
+
+    Args:
+        config: topics.yaml, with a section ``roomie``.
+        forecast: of arrivals, for growing before the load comes.
+
+    Raises:
+        ConfigError: something that is declared does not exist.
+        MissingDependencyError: something needs a package that is not installed.
+    """
+    declared = declared_roomie(config)
+    planner = build_planner(declared)
+    settings = ControlSettings.from_config(declared)
+    functions = models_of_functions(config)
+    build_autoscaler(declared)  # what is wrong is known before the first term
+
+    def make() -> Core:
+        return Core(
+            planner,
+            settings,
+            autoscaler=build_autoscaler(declared),
+            batching=batching_rule() if declared.batching_every else None,
+            forecast=forecast,
+            functions=functions,
+        )
+
+    return make
+
+
+def build_autoscaler(config: RoomieConfig) -> Autoscaler | None:
+    """Who decides on growing and shrinking; None for nobody.
+
+    Raises:
+        ConfigError: no autoscaler has that name.
+        MissingDependencyError: it needs a package that is not installed.
+    """
+    if config.autoscaling.policy == "none":
+        return None
+    build = _part("roomie.control.autoscaling:build_autoscaler")
+    return cast(Autoscaler, build(config.autoscaling.policy))
+
+
+def batching_rule() -> BatchingWindow:
+    """How batching windows follow from arrivals."""
+    return cast(BatchingWindow, _part("roomie.control.batching:batching_window"))
+
+
+def _part(target: str) -> Callable[..., object]:
+    try:
+        return cast(Callable[..., object], pkgutil.resolve_name(target))
+    except (ImportError, AttributeError) as error:
+        raise MissingDependencyError(
+            f"{target} cannot be imported: {error}\n  remedy: install videojam anew, whole"
+        ) from error
+
+
+def models_of_functions(config: Config) -> Mapping[str, str]:
+    """Which model each function calls: that of its parameter ``model`` if it is of ``triton``."""
+    return {
+        name: str(function.parameters.get("model", name))
+        for name, function in config.functions.items()
+        if (function.plugin or name) == _TRITON or function.parameters.get("backend") == _TRITON
+    }

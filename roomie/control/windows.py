@@ -1,0 +1,199 @@
+"""What instances did lately, summed up from their workers' telemetry."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, floor
+
+from roomie.control.records import InstanceTelemetry, ModelSpec, Telemetry
+
+HISTORY_SLOTS = 50
+"""Seconds of arrivals that a forecaster sees (as VIDEOJAM's, baselines.md sec. 1)."""
+_KEEP_SECONDS = 120.0
+"""Longer than any window that is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Sums over a window.
+
+    Attributes:
+        seconds: how much of the window the telemetry covers.
+        requests: answered well.
+        failures: answered with an error.
+        items: inferred.
+        queue_seconds: that requests waited.
+        compute_seconds: that executions took.
+        executions: batches run.
+        pending: requests that wait, as of the newest telemetry.
+        grown: by how much that is more than at the window's beginning.
+    """
+
+    seconds: float = 0.0
+    requests: int = 0
+    failures: int = 0
+    items: int = 0
+    queue_seconds: float = 0.0
+    compute_seconds: float = 0.0
+    executions: int = 0
+    pending: int = 0
+    grown: int = 0
+
+    @property
+    def answered(self) -> int:
+        """Requests with any answer."""
+        return self.requests + self.failures
+
+    @property
+    def items_per_request(self) -> float:
+        """1 while unknown."""
+        return self.items / self.requests if self.requests else 1.0
+
+    @property
+    def arrivals_per_s(self) -> float:
+        """Items a second that came: those that were answered, and by how many more wait."""
+        if not self.seconds:
+            return 0.0
+        came = self.items + (self.failures + self.grown) * self.items_per_request
+        return max(0.0, came / self.seconds)
+
+    @property
+    def execution_s(self) -> float | None:
+        """Mean time of an execution; None without one."""
+        return self.compute_seconds / self.executions if self.executions else None
+
+    @property
+    def item_s(self) -> float | None:
+        """Mean time of an item; None without one."""
+        return self.compute_seconds / self.items if self.items else None
+
+    @property
+    def speed(self) -> float | None:
+        """Items a second while it computes; None without any."""
+        return self.items / self.compute_seconds if self.compute_seconds > 0 else None
+
+    @property
+    def batch(self) -> float:
+        """Mean items of an execution; 0 without one."""
+        return self.items / self.executions if self.executions else 0.0
+
+    @classmethod
+    def of(cls, parts: Iterable[Totals]) -> Totals:
+        """The sums of several instances; the seconds are the longest."""
+        kept = list(parts)
+        return cls(
+            seconds=max((p.seconds for p in kept), default=0.0),
+            requests=sum(p.requests for p in kept),
+            failures=sum(p.failures for p in kept),
+            items=sum(p.items for p in kept),
+            queue_seconds=sum(p.queue_seconds for p in kept),
+            compute_seconds=sum(p.compute_seconds for p in kept),
+            executions=sum(p.executions for p in kept),
+            pending=sum(p.pending for p in kept),
+            grown=sum(p.grown for p in kept),
+        )
+
+
+class Windows:
+    """Telemetry of all instances, for a while."""
+
+    def __init__(self) -> None:
+        self._heard: dict[str, deque[tuple[float, float, InstanceTelemetry]]] = {}
+
+    def hear(self, telemetry: Telemetry, at: float) -> None:
+        """Take what a worker measured.
+
+        Args:
+            telemetry: as it came.
+            at: when its span ended, by the controller's clock.
+        """
+        for part in telemetry.instances:
+            kept = self._heard.setdefault(part.id, deque())
+            kept.append((at, telemetry.seconds, part))
+            while kept[0][0] < at - _KEEP_SECONDS:
+                kept.popleft()
+
+    def keep_only(self, instances: Collection[str]) -> None:
+        """Forget all others."""
+        for name in [name for name in self._heard if name not in instances]:
+            del self._heard[name]
+
+    def arrivals(self, instances: Sequence[str], now: float) -> list[float]:
+        """Items a second that came to some instances in each of the last seconds, oldest first."""
+        slots = [0.0] * HISTORY_SLOTS
+        for name in instances:
+            pending = 0
+            for at, seconds, part in self._heard.get(name, ()):
+                per_request = part.items / part.requests if part.requests else 1.0
+                came = part.items + (part.failures + part.pending - pending) * per_request
+                pending = part.pending
+                first = HISTORY_SLOTS - (now - at + seconds)
+                for slot in range(max(0, floor(first)), min(HISTORY_SLOTS, ceil(first + seconds))):
+                    overlap = min(slot + 1, first + seconds) - max(slot, first)
+                    slots[slot] += max(0.0, came) * max(0.0, overlap) / seconds
+        return slots
+
+    def totals(self, instance: str, since: float) -> Totals:
+        """Sums over the spans that began at or after a time."""
+        kept = self._heard.get(instance, ())
+        # Half a span before counts: whoever measures and whoever asks do so at their own times.
+        inside = [(s, p) for at, s, p in kept if at - s >= since - s / 2]
+        if not inside:
+            return Totals()
+        before = [p.pending for at, s, p in kept if at - s < since - s / 2]
+        start = before[-1] if before else 0
+        parts = [part for _, part in inside]
+        return Totals(
+            seconds=sum(seconds for seconds, _ in inside),
+            requests=sum(p.requests for p in parts),
+            failures=sum(p.failures for p in parts),
+            items=sum(p.items for p in parts),
+            queue_seconds=sum(p.queue_seconds for p in parts),
+            compute_seconds=sum(p.compute_seconds for p in parts),
+            executions=sum(p.executions for p in parts),
+            pending=parts[-1].pending,
+            grown=parts[-1].pending - start,
+        )
+
+
+def verdict(new: Totals, old: Totals, spec: ModelSpec, *, least: int, over: bool) -> str | None:
+    """What speaks against a version that is on probation.
+
+    Args:
+        new: what its instances did since they were ready.
+        old: what the old version's did in the same time.
+        spec: the new version's.
+        least: requests below which nothing is held against it.
+        over: whether the probation is over.
+
+    Returns:
+        Why it has to go; None where it may stay.
+    """
+    if new.answered < least:
+        if over and not new.answered and new.pending:
+            return f"it has answered nothing, and {new.pending} requests wait for it"
+        return None
+    share = new.failures / new.answered
+    if share > spec.error_limit:
+        return (
+            f"{new.failures} of {new.answered} requests failed ({share:.1%}); at most "
+            f"{spec.error_limit:.1%} may"
+        )
+    return _slow(new, old, spec)
+
+
+def _slow(new: Totals, old: Totals, spec: ModelSpec) -> str | None:
+    if spec.latency is not None:
+        took = new.execution_s
+        if took is None or took <= spec.latency:
+            return None
+        return f"an inference takes {took:.4f} s; at most {spec.latency:g} s are wanted"
+    now, before = new.item_s, old.item_s
+    if now is None or before is None or now <= spec.slow_limit * before:
+        return None
+    return (
+        f"an item takes {now:.4f} s, {now / before:.1f} times as long as with the old version "
+        f"({before:.4f} s); at most {spec.slow_limit:g} times are allowed"
+    )
