@@ -48,14 +48,16 @@ class Record(BaseModel):
         """Read one.
 
         Raises:
-            RecordError: it is no such record.
+            RecordError: reason ``bad-record``: it is no such record.
         """
         try:
             return cls.model_validate_json(value)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "record"
-            raise RecordError(f"not a {cls.__name__}: {where}: {first['msg']}") from error
+            raise RecordError(
+                "bad-record", f"not a {cls.__name__}: {where}: {first['msg']}"
+            ) from error
 
     def to_json(self) -> bytes:
         """As it goes on the wire."""
