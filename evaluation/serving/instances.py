@@ -13,6 +13,8 @@ from roomie.profiles import Variant
 
 _NEWEST = 0.5
 """Weight of the last span in what an instance is measured to serve."""
+_LATELY_S = 3.0
+"""Over which arrivals are averaged: a second alone says little of slow models."""
 
 
 @dataclass(slots=True)
@@ -68,6 +70,7 @@ class Emulated:
         self.speed = speed
         self.stretch = 1.0
         self.window_s = 0.0
+        self.rate = 0.0
         self.ready = False
         self.draining = False
         self.queue: deque[int] = deque()
@@ -81,6 +84,7 @@ class Emulated:
         self._answer = answer
         self._idle = idle
         self._busy = False
+        self._known_s = 1e-9
         self._timer = -math.inf
 
     @property
@@ -95,9 +99,12 @@ class Emulated:
         if not self._busy:
             self._serve()
 
-    def read_meter(self) -> Meter:
-        """What it did since the last time; how fast it is follows from that."""
+    def read_meter(self, seconds: float) -> Meter:
+        """What it did in so many seconds since the last time; ``speed`` and ``rate`` follow."""
         read, self.meter = self.meter, Meter()
+        came = read.came / seconds
+        self.rate += (came - self.rate) * min(1.0, seconds / self._known_s)
+        self._known_s = min(_LATELY_S, self._known_s + seconds)
         if read.alone_s > 0:
             now = read.compute_s / read.alone_s
             self.stretch += _NEWEST * (now - self.stretch)

@@ -7,8 +7,9 @@ drains what is to go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from roomie.cluster import ClusterState, Gpu, Request
 from roomie.control.arrivals import ArrivalHistory, Forecast
 from roomie.control.autoscaling import build_autoscaler
 from roomie.control.batching import batching_window
+from roomie.control.duties import duties, duty_of_next
 from roomie.control.scaling_types import InstanceLoad, ModelLoad
 from roomie.costs import PairCosts
 from roomie.placers import build_placer
@@ -195,9 +197,21 @@ class _Run:
 
     # -- instances ------------------------------------------------------------------------------
 
-    def _request(self, model: str, *, extra: bool) -> Request:
+    def _request(self, model: str, *, extra: bool, duty: float = 1.0) -> Request:
         self._named += 1
-        return Request(id=f"{model}-{self._named}", model=model, removable=extra)
+        return Request(id=f"{model}-{self._named}", model=model, removable=extra, duty=duty)
+
+    def _note_duties(self, duties: Mapping[str, float]) -> None:
+        """Tell the placer how busy each instance is."""
+        self._state = self._state.with_residents(
+            {
+                row: [
+                    replace(i, request=replace(i.request, duty=duties.get(i.id, i.request.duty)))
+                    for i in on
+                ]
+                for row, on in enumerate(self._state.residents)
+            }
+        )
 
     def _place(self, requests: Sequence[Request], *, delay: bool) -> None:
         plan = self._placer.place(self._state, requests)
@@ -254,9 +268,10 @@ class _Run:
 
     def _rest(self, instance: Emulated) -> None:
         """A drained instance is unloaded; what others do is wait."""
-        if instance.draining and self._instances.pop(instance.name, None) is not None:
-            if instance.name in self._state.instances:
-                self._state = self._state.without([instance.name])
+        if not instance.draining or self._instances.pop(instance.name, None) is None:
+            return
+        if instance.name in self._state.instances:  # the placer may have taken it out already
+            self._state = self._state.without([instance.name])
 
     def _answer(self, requests: list[int]) -> None:
         now, done = self._loop.now, self._done_at
@@ -268,26 +283,28 @@ class _Run:
     def _tick(self) -> None:
         now, case = self._loop.now, self._case
         came: dict[str, float] = {}
-        rates: dict[str, float] = {}
         for instance in self._instances.values():
-            meter = instance.read_meter()
+            meter = instance.read_meter(case.tick_s)
             model = instance.variant.model
             came[model] = came.get(model, 0.0) + meter.came
-            rates[instance.name] = meter.came / case.tick_s
             batch = instance.variant.batch
             compute_s = case.hardware.timings[model].seconds[batch] * instance.stretch
-            instance.window_s = batching_window(rates[instance.name], batch, None, compute_s)
+            instance.window_s = batching_window(instance.rate, batch, None, compute_s)
         expected = self._expected(came)
-        loads = [self._load(model, rates, expected.get(model)) for model in case.models]
-        wanted = []
-        for scale in self._autoscaler.decide(loads, now):
-            if scale.change > 0:
-                wanted.append(self._request(scale.model, extra=True))
-                continue
-            leaving = self._instances[str(scale.instance)]
-            self._changes.downs += 1
-            self._drain(leaving)
+        loads = {model: self._load(model, expected.get(model)) for model in case.models}
+        scales = self._autoscaler.decide(tuple(loads.values()), now)
+        more = Counter(scale.model for scale in scales if scale.change > 0)
+        wanted = [
+            self._request(model, extra=True, duty=duty_of_next(loads[model], count))
+            for model, count in more.items()
+            for _ in range(count)
+        ]
+        for scale in scales:
+            if scale.change < 0:
+                self._changes.downs += 1
+                self._drain(self._instances[str(scale.instance)])
         if wanted:
+            self._note_duties(duties(tuple(loads.values())))
             refused = self._changes.refused
             self._place(wanted, delay=True)
             self._changes.ups += len(wanted) - (self._changes.refused - refused)
@@ -303,7 +320,7 @@ class _Run:
             self._history.count(model, now - tick / 2, came.get(model, 0.0))
         return dict(self._history.expected(now, self._forecast))
 
-    def _load(self, model: str, rates: dict[str, float], expected: float | None) -> ModelLoad:
+    def _load(self, model: str, expected: float | None) -> ModelLoad:
         ready = self._doors[model].open
         return ModelLoad(
             model=model,
@@ -312,7 +329,7 @@ class _Run:
                     id=instance.name,
                     speed=instance.speed,
                     pending=len(instance.queue),
-                    arrivals_per_s=rates[instance.name],
+                    arrivals_per_s=instance.rate,
                     extra=instance.extra,
                 )
                 for instance in sorted(ready, key=lambda instance: instance.name)
