@@ -60,6 +60,8 @@ class ServingCase:
         tick_s: between two looks of the controller.
         load_s: to start an instance, without reading its weights.
         load_bytes_s: at which weights are read.
+        latency_s: objective of every model, for placers and batching windows; None for none.
+        windows: whether servers wait for batches to fill, as far as the objective lets them.
     """
 
     models: tuple[str, ...]
@@ -71,6 +73,8 @@ class ServingCase:
     tick_s: float = 1.0
     load_s: float = 1.4
     load_bytes_s: float = 1e9
+    latency_s: float | None = None
+    windows: bool = True
 
 
 @dataclass(slots=True)
@@ -199,7 +203,13 @@ class _Run:
 
     def _request(self, model: str, *, extra: bool, duty: float = 1.0) -> Request:
         self._named += 1
-        return Request(id=f"{model}-{self._named}", model=model, removable=extra, duty=duty)
+        return Request(
+            id=f"{model}-{self._named}",
+            model=model,
+            latency_s=self._case.latency_s,
+            removable=extra,
+            duty=duty,
+        )
 
     def _note_duties(self, duties: Mapping[str, float]) -> None:
         """Tell the placer how busy each instance is."""
@@ -289,7 +299,9 @@ class _Run:
             came[model] = came.get(model, 0.0) + meter.came
             batch = instance.variant.batch
             compute_s = case.hardware.timings[model].seconds[batch] * instance.stretch
-            instance.window_s = batching_window(instance.rate, batch, None, compute_s)
+            instance.window_s = batching_window(
+                instance.rate, batch, case.latency_s if case.windows else None, compute_s
+            )
         expected = self._expected(came)
         loads = {model: self._load(model, expected.get(model)) for model in case.models}
         scales = self._autoscaler.decide(tuple(loads.values()), now)

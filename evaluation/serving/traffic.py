@@ -70,19 +70,28 @@ def read_trace(file: Path) -> Rates:
 
 
 def trace_rates(
-    trace: Rates, *, seconds: int, mean: float, generator: np.random.Generator
+    trace: Rates, *, seconds: int, mean: float, generator: np.random.Generator, speed: int = 1
 ) -> Rates:
     """A stretch of a trace, scaled to a mean rate.
 
     Where it begins is drawn; stretches with a second without any request are gaps of the recording
     and are not taken while there are others.
 
+    Args:
+        trace: requests of each second.
+        seconds: how long.
+        mean: requests a second over the stretch.
+        generator: draws.
+        speed: seconds of the trace that pass in one, of which their mean is taken: the day's rise
+            and fall within minutes.
+
     Raises:
         ConfigError: the trace is shorter.
     """
+    trace = trace[: len(trace) // speed * speed].reshape(-1, speed).mean(axis=1)
     if seconds > len(trace):
         raise ConfigError(
-            f"the trace lasts {len(trace)} s only", key="--seconds", value=seconds,
+            f"the trace lasts {len(trace)} s only at this speed", key="--seconds", value=seconds,
             remedy="choose a shorter run, or a longer trace",
         )  # fmt: skip
     sums = np.concatenate([[0.0], np.cumsum(trace)])

@@ -1,8 +1,11 @@
 """How long a server waits for a batch to fill, by how fast requests come.
 
-A server that is busy collects the next batch while it computes: it needs no window. One that is
-idle half of the time and waits for more answers later than it could, and what it saves, it does not
-need. In between, fewer and fuller batches leave more of the GPU to the neighbours.
+A server that is busy collects the next batch while it computes, so batches fill by themselves when
+there is much to do, and an idle server that waits answers later than it could. Measured over
+emulated GPUs (docs/control-plane-evaluation.md), waiting raised response times at every load, up to
+the highest, and lowered only the use of the GPUs. So nobody waits unless an objective says that an
+answer may take longer; then what it leaves is spent on fuller batches, which leave more of the GPU
+to the neighbours.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ def batching_window(
 ) -> float:
     """Seconds that a server should wait for a batch to fill (Triton's queue delay).
 
-    The share of its time that an instance computes, were all its batches full, is the share of a
-    batch's time that it may wait; never longer than the batch takes to fill, nor than its latency
-    objective leaves; and not at all where, in that time, less than one more request is expected.
+    At most what the latency objective leaves after a full batch's time, times the share of its time
+    that the instance would compute if all batches were full: an idle server has no reason to wait.
+    Never longer than the batch takes to fill, and not at all where, in that time, less than one
+    more request is expected.
 
     Args:
         arrivals_per_s: items a second that come to the instance.
@@ -24,14 +28,12 @@ def batching_window(
         compute_s: that a full batch takes, interference included.
 
     Returns:
-        0 or more, and no more than ``compute_s``.
+        0 or more; with ``compute_s`` no more than ``latency_s``.
     """
-    if arrivals_per_s <= 0 or batch <= 1 or compute_s <= 0:
+    if latency_s is None or arrivals_per_s <= 0 or batch <= 1 or compute_s <= 0:
         return 0.0
     load = min(1.0, arrivals_per_s * compute_s / batch)
-    longest = load * compute_s
-    if latency_s is not None:
-        longest = min(longest, max(0.0, latency_s - compute_s))
+    longest = load * max(0.0, latency_s - compute_s)
     if arrivals_per_s * longest < 1:
         return 0.0
     return min(longest, (batch - 1) / arrivals_per_s)
