@@ -85,7 +85,12 @@ class EmulatedGpu:
         self._stretch = 1.0
         self._turn = 0
         self._started = 0
-        self.busy_s = 0.0
+        self._busy_s = 0.0
+
+    def busy_s(self) -> float:
+        """Seconds in which it has computed anything so far."""
+        self._advance()
+        return self._busy_s
 
     def run(self, shape: int, seconds: float, done: Callable[[], None]) -> None:
         """Start a batch.
@@ -104,7 +109,7 @@ class EmulatedGpu:
         passed = self._loop.now - self._since
         self._since = self._loop.now
         if self._running:
-            self.busy_s += passed
+            self._busy_s += passed
             self._own += passed / self._stretch
 
     def _plan(self) -> None:

@@ -13,7 +13,7 @@ from roomie.profiles import Variant
 
 _NEWEST = 0.5
 """Weight of the last span in what an instance is measured to serve."""
-_LATELY_S = 3.0
+_LATELY_S = 10.0
 """Over which arrivals are averaged: a second alone says little of slow models."""
 
 

@@ -7,7 +7,7 @@ drains what is to go.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,14 +19,16 @@ from evaluation.serving.instances import Door, Emulated
 from evaluation.serving.traffic import Traffic
 from evaluation.simulation.events import Loop, Rank
 from roomie.cluster import ClusterState, Gpu, Request
-from roomie.control.arrivals import ArrivalHistory, Forecast
 from roomie.control.autoscaling import build_autoscaler
 from roomie.control.batching import batching_window
 from roomie.control.duties import duties, duty_of_next
-from roomie.control.scaling_types import InstanceLoad, ModelLoad
+from roomie.control.scaling_types import ForecastArrivals, InstanceLoad, ModelLoad
 from roomie.costs import PairCosts
 from roomie.placers import build_placer
-from roomie.plans import Decision, Plan, predict
+from roomie.plans import Decision, predict
+
+_HISTORY_S = 50
+"""Seconds of arrivals that a forecaster sees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +39,13 @@ class Policy:
         name: to show.
         placer: entry point.
         autoscaler: entry point.
-        forecast: of arrivals; None for none.
+        forecast: makes a forecast of arrivals for a run; None for none.
     """
 
     name: str
     placer: str
     autoscaler: str
-    forecast: Callable[[], Forecast] | None = None
+    forecast: Callable[[], ForecastArrivals] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,7 @@ class ServingCase:
     costs: PairCosts
     most: int
     patience_s: float = 10.0
-    tick_s: float = 1.0
+    tick_s: float = 2.0
     load_s: float = 1.4
     load_bytes_s: float = 1e9
     latency_s: float | None = None
@@ -104,6 +106,7 @@ class Outcome:
         response_s: of those that were answered in time, seconds.
         model: index of each of these.
         seconds: of traffic.
+        patience_s: after which requests were given up.
         utilisation: share of the time that a GPU computed anything, mean over GPUs.
         changes: what was decided.
     """
@@ -113,6 +116,7 @@ class Outcome:
     response_s: NDArray[np.float64]
     model: NDArray[np.intp]
     seconds: float
+    patience_s: float
     utilisation: float
     changes: Changes
 
@@ -130,6 +134,13 @@ class Outcome:
     def mean_s(self) -> float:
         """Response time; infinite where nothing was answered."""
         return float(self.response_s.mean()) if len(self.response_s) else float("inf")
+
+    @property
+    def mean_with_lost_s(self) -> float:
+        """Response time where what was not answered counts as long as clients waited for it."""
+        lost = self.sent - len(self.response_s)
+        total = float(self.response_s.sum()) + lost * self.patience_s
+        return total / self.sent if self.sent else 0.0
 
     def quantile_s(self, share: float) -> float:
         """Of the response time."""
@@ -159,7 +170,9 @@ class _Run:
         self._placer = build_placer(policy.placer, case.costs, seed=seed)
         self._autoscaler = build_autoscaler(policy.autoscaler)
         self._forecast = policy.forecast() if policy.forecast is not None else None
-        self._history = ArrivalHistory()
+        self._arrivals: dict[str, deque[float]] = {
+            model: deque(maxlen=_HISTORY_S) for model in case.models
+        }
         device = case.hardware.device
         self._state = ClusterState(
             [Gpu(id=f"gpu-{i}", node=f"node-{i // 4}", device=device) for i in range(case.gpus)]
@@ -173,6 +186,8 @@ class _Run:
         self._sent_at: list[float] = traffic.at_s.tolist()
         self._done_at = [float("nan")] * len(traffic)
         self._changes = Changes()
+        self._homeless: list[Request] = []
+        """Always wanted, and without a place so far."""
 
     def run(self) -> Outcome:
         first = [self._request(model, extra=False) for model in self._case.models]
@@ -185,7 +200,7 @@ class _Run:
             loop.run(at)
             entrances[request](request)
         loop.run(end)
-        busy = sum(gpu.busy_s for gpu in self._gpus.values())
+        busy = sum(gpu.busy_s() for gpu in self._gpus.values())
         loop.run(end + self._case.patience_s)
         response = np.array(self._done_at) - self._traffic.at_s
         answered = response <= self._case.patience_s  # not so where it is NaN: not served
@@ -195,6 +210,7 @@ class _Run:
             response_s=response[answered],
             model=self._traffic.model[answered],
             seconds=float(end),
+            patience_s=self._case.patience_s,
             utilisation=busy / (end * self._case.gpus),
             changes=self._changes,
         )
@@ -225,20 +241,19 @@ class _Run:
 
     def _place(self, requests: Sequence[Request], *, delay: bool) -> None:
         plan = self._placer.place(self._state, requests)
+        if plan.moves:
+            raise RuntimeError(f"{self._policy.placer} moves instances; that is not emulated")
         self._state = plan.state
         for removal in plan.removals:
             self._drain(self._instances[removal.instance])
         speeds = {own.instance.id: own.throughput for own in predict(self._state, self._case.costs)}
         for decision in plan.decisions:
-            if decision.gpu is None:
+            if decision.gpu is not None:
+                self._start(decision, decision.gpu, speeds[decision.request.id], delay=delay)
+            elif decision.request.removable:
                 self._changes.refused += 1
             else:
-                self._start(decision, decision.gpu, speeds[decision.request.id], delay=delay)
-        self._move(plan)
-
-    def _move(self, plan: Plan) -> None:
-        if plan.moves:
-            raise NotImplementedError("placers of this comparison have no budget of moves")
+                self._homeless.append(decision.request)
 
     def _start(self, decision: Decision, gpu: str, speed: float, *, delay: bool) -> None:
         if decision.variant is None:
@@ -315,22 +330,26 @@ class _Run:
             if scale.change < 0:
                 self._changes.downs += 1
                 self._drain(self._instances[str(scale.instance)])
-        if wanted:
+        homeless, self._homeless = self._homeless, []
+        if wanted or homeless:
             self._note_duties(duties(tuple(loads.values())))
             refused = self._changes.refused
-            self._place(wanted, delay=True)
+            self._place([*homeless, *wanted], delay=True)
             self._changes.ups += len(wanted) - (self._changes.refused - refused)
         self._changes.instances.append(len(self._instances))
         if now < self._traffic.seconds - 1e-9:
             self._loop.at(now + case.tick_s, Rank.TICK, self._tick)
 
-    def _expected(self, came: dict[str, float]) -> dict[str, float]:
+    def _expected(self, came: dict[str, float]) -> dict[str, float | None]:
         if self._forecast is None:
             return {}
-        now, tick = self._loop.now, self._case.tick_s
-        for model in self._case.models:
-            self._history.count(model, now - tick / 2, came.get(model, 0.0))
-        return dict(self._history.expected(now, self._forecast))
+        for model, known in self._arrivals.items():
+            # Of a tick only the sum is known.
+            seconds = max(1, round(self._case.tick_s))
+            known.extend([came.get(model, 0.0) / self._case.tick_s] * seconds)
+        return {
+            model: self._forecast(model, tuple(known)) for model, known in self._arrivals.items()
+        }
 
     def _load(self, model: str, expected: float | None) -> ModelLoad:
         ready = self._doors[model].open

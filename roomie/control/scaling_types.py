@@ -83,3 +83,33 @@ class Autoscaler(Protocol):
             What to change. The controller refuses what would break a model's limits.
         """
         ...
+
+
+class BatchingWindow(Protocol):
+    """How long a server waits for a batch to fill, as things are."""
+
+    def __call__(
+        self, arrivals_per_s: float, batch: int, latency_s: float | None, compute_s: float
+    ) -> float:
+        """Seconds.
+
+        Args:
+            arrivals_per_s: items a second that come to the instance.
+            batch: its largest batch.
+            latency_s: what an inference may take, waiting not included; None for no objective.
+            compute_s: what one takes now.
+        """
+        ...
+
+
+class ForecastArrivals(Protocol):
+    """What is expected to come, from what came."""
+
+    def __call__(self, model: str, arrivals: Sequence[float]) -> float | None:
+        """Items a second expected soon; None where nothing can be said.
+
+        Args:
+            model: of which model.
+            arrivals: items a second that came, of past seconds, the oldest first.
+        """
+        ...
