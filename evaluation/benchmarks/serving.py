@@ -1,7 +1,7 @@
 """Placers with their autoscalers under the same requests (thesis Fig 4.2 to 4.5, scaled).
 
     python -m evaluation.benchmarks.serving
-    python -m evaluation.benchmarks.serving --figure 4.4 --rates 600,900 --seeds 3
+    python -m evaluation.benchmarks.serving --figure 4.4 --loads 0.4,0.6 --seeds 3
     python -m evaluation.benchmarks.serving --policy roomie --policy infaas --seconds 300
     python -m evaluation.benchmarks.serving --speed 30 --forecaster mixture
     python -m evaluation.benchmarks.serving --seconds 120 --seeds 3 --plot docs/serving.png
@@ -9,8 +9,10 @@
 12 GPUs are emulated, the objects that decide are those of production. Requests follow the Twitter
 trace (Poisson inside each second) or Gaussian rates, models a Zipf law in an order that is drawn;
 all policies see the same ones. A batch takes its profile's time, stretched by what computes on
-the GPU at the same time (evaluation/serving/sharing.py says how). No profile was measured on a GPU:
-figures show how policies compare on these profiles, and not what a GPU would do.
+the GPU at the same time (evaluation/serving/sharing.py says how). Load 1 is what the GPUs would
+serve if each ran one full batch after the other: which models are popular makes a rate light or
+heavy. Runs begin with one instance a model. No profile was measured on a GPU: figures show how
+policies compare on these profiles, and not what a GPU would do.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -36,6 +39,7 @@ from evaluation.serving.traffic import (
     Traffic,
     draw_traffic,
     gaussian_rates,
+    popularity,
     read_trace,
     trace_rates,
 )
@@ -76,28 +80,25 @@ class Figure:
         device: kind of the 12 GPUs.
         models: how many: those with the shortest inference on that kind.
         twitter: whether requests follow the trace; Gaussian rates otherwise.
-        rates: mean requests a second to try.
         claim: how many times faster than INFaaS the thesis says that ROOMIE answers.
     """
 
     device: str
     models: int
     twitter: bool
-    rates: tuple[float, ...]
     claim: float
 
 
-_A100 = (1000.0, 2000.0, 3000.0, 4000.0)
-_XAVIER = (300.0, 600.0, 900.0, 1200.0)
 FIGURES = {
-    "4.2": Figure(device="A100-SXM4-40GB", models=19, twitter=True, rates=_A100, claim=17),
-    "4.3": Figure(device="A100-SXM4-40GB", models=19, twitter=False, rates=_A100, claim=9.2),
-    "4.4": Figure(device="AGX-Xavier", models=12, twitter=True, rates=_XAVIER, claim=8.3),
-    "4.5": Figure(device="AGX-Xavier", models=12, twitter=False, rates=_XAVIER, claim=9),
+    "4.2": Figure(device="A100-SXM4-40GB", models=19, twitter=True, claim=17),
+    "4.3": Figure(device="A100-SXM4-40GB", models=19, twitter=False, claim=9.2),
+    "4.4": Figure(device="AGX-Xavier", models=12, twitter=True, claim=8.3),
+    "4.5": Figure(device="AGX-Xavier", models=12, twitter=False, claim=9),
 }
+LOADS = "0.1,0.3,0.5,0.7"
 
 Results = dict[float, dict[str, list[Outcome]]]
-"""Runs by rate and policy."""
+"""Runs by load and policy."""
 
 
 def main(
@@ -105,9 +106,9 @@ def main(
     figure: Annotated[
         list[str] | None, typer.Option(help="Of the thesis: 4.2 to 4.5; all of them when absent.")
     ] = None,
-    rates: Annotated[
-        str | None, typer.Option(help="Mean requests a second; each figure's own when absent.")
-    ] = None,
+    loads: Annotated[
+        str, typer.Option(help="Of all GPUs, were each running one full batch after the other.")
+    ] = LOADS,
     policy: Annotated[
         list[str] | None, typer.Option(help=f"Of: {', '.join(POLICIES)}; all when absent.")
     ] = None,
@@ -131,7 +132,7 @@ def main(
     chosen = _known(figure, FIGURES, "--figure")
     names = _known(policy, POLICIES, "--policy")
     store = load_profiles(["synthetic"], load_devices())
-    levels = None if rates is None else _levels(rates)
+    levels = _levels(loads)
     recorded = None
     if any(FIGURES[name].twitter for name in chosen):
         try:
@@ -159,9 +160,11 @@ def main(
         case = _case(store, FIGURES[name], latency=latency, windows=windows, patience=patience)
 
         def traffic(
-            rate: float, number: int, figure: Figure = FIGURES[name], case: ServingCase = case
+            load: float, number: int, figure: Figure = FIGURES[name], case: ServingCase = case
         ) -> Traffic:
             generator = np.random.default_rng((number, 42))
+            shares = popularity(len(case.models), exponent, generator)
+            rate = load * GPUS / float(shares @ _seconds_each(case))
             drawn: Rates
             if figure.twitter and recorded is not None:
                 drawn = trace_rates(
@@ -171,20 +174,18 @@ def main(
                 drawn = gaussian_rates(
                     seconds=seconds, mean=rate, variation=variation, generator=generator
                 )
-            return draw_traffic(
-                drawn, models=len(case.models), exponent=exponent, generator=generator
-            )
+            return draw_traffic(drawn, shares, generator)
 
         everything[name] = _run(
             f"Fig {name}",
             case,
             policies,
-            rates=levels or FIGURES[name].rates,
+            loads=levels,
             seeds=range(seed, seed + seeds),
             traffic=traffic,
         )
-        for rate, outcomes in everything[name].items():
-            console.print(_table(name, rate, outcomes))
+        for load, outcomes in everything[name].items():
+            console.print(_table(name, load, outcomes))
         if ROOMIE in names and INFAAS in names:
             console.print(_verdict(name, everything[name]))
     if json_file is not None:
@@ -206,9 +207,10 @@ def _levels(text: str) -> tuple[float, ...]:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:
         found = ()
-    if not found or not all(0 < rate < float("inf") for rate in found):
+    if not found or not all(0 < load < 100 for load in found):
         raise typer.BadParameter(
-            f"{text!r}: numbers above 0 are expected, with commas between", param_hint="--rates"
+            f"{text!r}: numbers above 0 are expected (1: all GPUs busy), with commas between",
+            param_hint="--loads",
         )
     return found
 
@@ -241,31 +243,42 @@ def _case(
     )
 
 
+def _seconds_each(case: ServingCase) -> NDArray[np.float64]:
+    """GPU seconds that a request of each model takes in its most efficient batch, alone."""
+    return np.array(
+        [
+            min(seconds / count for count, seconds in enumerate(timing.seconds) if count)
+            for timing in (case.hardware.timings[model] for model in case.models)
+        ]
+    )
+
+
 def _run(
     label: str,
     case: ServingCase,
     policies: Sequence[Policy],
     *,
-    rates: Sequence[float],
+    loads: Sequence[float],
     seeds: Sequence[int],
     traffic: Callable[[float, int], Traffic],
 ) -> Results:
-    results: Results = {rate: {policy.name: [] for policy in policies} for rate in rates}
+    results: Results = {load: {policy.name: [] for policy in policies} for load in loads}
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task(label, total=sum(rates) * len(seeds) * len(policies))
-        for rate in rates:
+        task = progress.add_task(label, total=sum(loads) * len(seeds) * len(policies))
+        for load in loads:
             for number in seeds:
-                requests = traffic(rate, number)
+                requests = traffic(load, number)
                 for policy in policies:
-                    progress.update(task, description=f"{label}: {rate:g}/s, {policy.name}")
-                    results[rate][policy.name].append(serve(case, policy, requests, seed=number))
-                    progress.advance(task, rate)
+                    progress.update(task, description=f"{label}: load {load:g}, {policy.name}")
+                    results[load][policy.name].append(serve(case, policy, requests, seed=number))
+                    progress.advance(task, load)
     return results
 
 
 # -- what came of it ----------------------------------------------------------------------------
 
 _MEASURES: dict[str, Callable[[Outcome], float]] = {
+    "requests_per_s": lambda o: o.sent / o.seconds,
     "mean_ms": lambda o: 1e3 * o.mean_s,
     "p50_ms": lambda o: 1e3 * o.quantile_s(0.5),
     "p95_ms": lambda o: 1e3 * o.quantile_s(0.95),
@@ -289,11 +302,12 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
     }
 
 
-def _table(figure: str, rate: float, results: dict[str, list[Outcome]]) -> Table:
+def _table(figure: str, load: float, results: dict[str, list[Outcome]]) -> Table:
     kind = FIGURES[figure]
+    rate = summary(next(iter(results.values())))["requests_per_s"]
     table = Table(
         title=f"Fig {figure}: {kind.device}, {kind.models} models, "
-        f"{'Twitter' if kind.twitter else 'Gaussian'}, {rate:g} requests/s",
+        f"{'Twitter' if kind.twitter else 'Gaussian'}, load {load:g} ({rate:.0f} requests/s)",
         title_justify="left",
     )
     table.add_column("policy")
@@ -332,14 +346,20 @@ def _table(figure: str, rate: float, results: dict[str, list[Outcome]]) -> Table
 def _verdict(figure: str, results: Results) -> str:
     """What the thesis says of a figure, and what came out here."""
     ratios = {}
-    for rate, outcomes in results.items():
+    for load, outcomes in results.items():
         ours, theirs = summary(outcomes[ROOMIE]), summary(outcomes[INFAAS])
-        ratios[rate] = theirs["mean_ms"] / ours["mean_ms"], ours["processed_percent"]
-    rate = max(ratios, key=lambda level: ratios[level][0])
+        ratios[load] = (
+            theirs["mean_ms"] / ours["mean_ms"],
+            theirs["with_lost_ms"] / ours["with_lost_ms"],
+            ours["processed_percent"],
+            theirs["processed_percent"],
+        )
+    load = max(ratios, key=lambda level: ratios[level][0])
+    answered, with_lost, ours_done, theirs_done = ratios[load]
     return (
-        f"Fig {figure}: the thesis has up to {FIGURES[figure].claim:g} times INFaaS' speed of "
-        f"answers; here up to {ratios[rate][0]:.1f} times, at {rate:g} requests/s, with "
-        f"{ratios[rate][1]:.1f} % processed\n"
+        f"Fig {figure}: the thesis has up to {FIGURES[figure].claim:g} times INFaaS' speed; here "
+        f"up to {answered:.1f} times ({with_lost:.1f} with lost), at load {load:g}, where "
+        f"{ours_done:.1f} % are processed and {theirs_done:.1f} % by INFaaS\n"
     )
 
 
@@ -348,8 +368,8 @@ def _as_json(everything: dict[str, Results]) -> dict[str, Any]:
         "profiles": "synthetic",
         "figures": {
             name: {
-                f"{rate:g}": {policy: summary(runs) for policy, runs in outcomes.items()}
-                for rate, outcomes in results.items()
+                f"{load:g}": {policy: summary(runs) for policy, runs in outcomes.items()}
+                for load, outcomes in results.items()
             }
             for name, results in everything.items()
         },
@@ -357,7 +377,7 @@ def _as_json(everything: dict[str, Results]) -> dict[str, Any]:
 
 
 def _draw(file: Path, everything: dict[str, Results]) -> None:
-    """A row a figure: response time, processing rate, throughput, GPU use over the rate."""
+    """A row a figure: response time, processing rate, throughput, GPU use over the load."""
     from roomie.plots import pyplot  # noqa: PLC0415 - needs an extra
 
     plt: Any = pyplot()
@@ -389,7 +409,7 @@ def _draw(file: Path, everything: dict[str, Results]) -> None:
             loc="left",
         )
         for axes in row:
-            axes.set_xlabel("requests/s", fontsize=8)
+            axes.set_xlabel("load", fontsize=8)
     grid[0][-1].legend(fontsize=7)
     figure.savefig(file, dpi=90)
     plt.close(figure)

@@ -119,20 +119,19 @@ def gaussian_rates(
     return np.maximum(0.0, generator.normal(mean, variation * mean, seconds))
 
 
-def zipf(models: int, exponent: float) -> NDArray[np.float64]:
-    """Shares of models by rank, the most popular first; they sum to 1."""
+def popularity(models: int, exponent: float, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Shares of models by Zipf's law, in an order that is drawn; they sum to 1."""
     weights = np.arange(1, models + 1, dtype=np.float64) ** -exponent
-    shares: NDArray[np.float64] = weights / weights.sum()
+    shares: NDArray[np.float64] = generator.permutation(weights / weights.sum())
     return shares
 
 
 def draw_traffic(
-    rates: Rates, *, models: int, exponent: float, generator: np.random.Generator
+    rates: Rates, shares: NDArray[np.float64], generator: np.random.Generator
 ) -> Traffic:
-    """Poisson arrivals inside each second; models by Zipf's law in an order that is drawn."""
-    ranks = generator.permutation(models)
+    """Poisson arrivals inside each second, each for a model by its share."""
     counts = generator.poisson(rates)
     second = np.repeat(np.arange(len(rates)), counts)
     at = np.sort(second + generator.random(len(second)))
-    drawn = generator.choice(models, size=len(at), p=zipf(models, exponent))
-    return Traffic(at_s=at, model=ranks[drawn], seconds=len(rates))
+    model = generator.choice(len(shares), size=len(at), p=shares)
+    return Traffic(at_s=at, model=model, seconds=len(rates))

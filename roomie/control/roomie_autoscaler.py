@@ -45,7 +45,7 @@ class RoomieScaling:
     low: float = 0.55
     drain_s: float = 2.0
     calm_s: float = 20.0
-    at_once: int = 2
+    at_once: int = 4
     settle_s: float = 8.0
     least_gain: float = 0.1
     retry_s: float = 30.0
