@@ -18,10 +18,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from roomie.control.scaling_types import InstanceLoad, ModelLoad, Scale
+
+_EXACT = 1e-9
+"""By which times and quotients may miss each other from rounding alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +66,14 @@ class _Trial:
     Attributes:
         speed: items a second of its model before it came.
         known: its model's instances before it came.
+        others: items a second of instances of other models before it came: if they are slower now,
+            it is the load that has risen, and no fault of the new one.
         since: when it was first seen to serve; None until then.
     """
 
     speed: float
     known: frozenset[str]
+    others: Mapping[str, float]
     since: float | None = None
 
 
@@ -148,7 +154,7 @@ class RoomieAutoscaler:
         views = [view for load in loads if (view := self._view(load, now)) is not None]
         changed: dict[str, list[Scale]] = {}
         for view in views:
-            failed = self._judge(view, now)
+            failed = self._judge(view, loads, now)
             if failed is not None:
                 changed[view.load.model] = [failed]
         # The most pressed first: the placer serves them in this order.
@@ -157,7 +163,7 @@ class RoomieAutoscaler:
         for view in pressed:
             if view.load.model in changed:
                 continue
-            wanted = self._grow(view, now)
+            wanted = self._grow(view, loads, now)
             if wanted:
                 if view.memory.asked is not None and view.count <= view.memory.asked:
                     starved.append(view)
@@ -190,20 +196,24 @@ class RoomieAutoscaler:
         waiting = sum(instance.pending for instance in load.instances)
         need = max(coming, load.forecast or 0.0) + load.shortage + waiting / self.settings.drain_s
         memory.needs.append((now, need))
+        # One that is older than the time that counts stays: it says that all of it is known.
+        while len(memory.needs) > 1 and memory.needs[1][0] <= now - self.settings.calm_s + _EXACT:
+            memory.needs.popleft()
         return _View(
             load=load, need=need, speed=each * len(load.instances), each=each, memory=memory
         )
 
-    def _grow(self, view: _View, now: float) -> list[Scale]:
+    def _grow(self, view: _View, loads: Sequence[ModelLoad], now: float) -> list[Scale]:
         room = min(self.settings.at_once, view.load.maximum - view.count)
         if room <= 0 or view.pressure <= self.settings.high or now < view.memory.retry_at:
             return []
         lacking = view.need / self.settings.high - view.speed - view.load.coming * view.each
-        count = min(room, math.ceil(lacking / view.each - 1e-9))
+        count = min(room, math.ceil(lacking / view.each - _EXACT))
         trial = view.memory.trial
         if not view.load.coming and (trial is None or trial.since is None):
             known = frozenset(instance.id for instance in view.load.instances)
-            view.memory.trial = _Trial(speed=view.speed, known=known)
+            others = _speeds(loads, but=view.load.model)
+            view.memory.trial = _Trial(speed=view.speed, known=known, others=others)
         scale = Scale(model=view.load.model, change=1, instance=None, reason=self._why_grow(view))
         return [scale] * count
 
@@ -226,11 +236,9 @@ class RoomieAutoscaler:
     def _shrink(self, view: _View, now: float) -> Scale | None:
         spare = view.spare()
         needs = view.memory.needs
-        calm_since = now - self.settings.calm_s
-        if spare is None or view.load.coming or needs[0][0] > calm_since + 1e-9:
+        known_s = now - needs[0][0]
+        if spare is None or view.load.coming or known_s < self.settings.calm_s - _EXACT:
             return None
-        while len(needs) > 1 and needs[1][0] <= calm_since + 1e-9:
-            needs.popleft()
         peak = max(need for _, need in needs)
         if peak > self.settings.low * view.without(spare):
             return None
@@ -268,22 +276,24 @@ class RoomieAutoscaler:
         )
         return {model: [Scale(model=model, change=-1, instance=spare.id, reason=reason)]}
 
-    def _judge(self, view: _View, now: float) -> Scale | None:
+    def _judge(self, view: _View, loads: Sequence[ModelLoad], now: float) -> Scale | None:
         """End a trial: the newest instance goes if its model serves no more than before it."""
         memory, trial = view.memory, view.memory.trial
         if trial is None:
             return None
         new = [i for i in view.load.instances if i.id not in trial.known and i.extra]
         if not new:
+            trial.since = None
             if not view.load.coming and memory.asked is None:
                 memory.trial = None  # it was refused, or went again
             return None
         if trial.since is None:
             trial.since = now
-        if now - trial.since < self.settings.settle_s - 1e-9 or any(i.speed <= 0 for i in new):
+        if now - trial.since < self.settings.settle_s - _EXACT or any(i.speed <= 0 for i in new):
             return None
         memory.trial = None
-        gain = view.speed - trial.speed
+        without = trial.speed * _slower(trial.others, _speeds(loads, but=view.load.model))
+        gain = view.speed - without
         if gain >= self.settings.least_gain * view.each or len(trial.known) == 0:
             memory.retry_s = self.settings.retry_s
             return None
@@ -292,8 +302,20 @@ class RoomieAutoscaler:
         memory.retry_at = now + memory.retry_s
         reason = (
             f"it did not help: {view.load.model} serves {view.speed:.4g} items/s with it and "
-            f"served {trial.speed:.4g} without; none is tried for {memory.retry_s:g} s"
+            f"would serve {without:.4g} without; none is tried for {memory.retry_s:g} s"
         )
         memory.retry_s = min(2 * memory.retry_s, self.settings.longest_retry_s)
         worst = min(new, key=lambda instance: (instance.speed, instance.id))
         return Scale(model=view.load.model, change=-1, instance=worst.id, reason=reason)
+
+
+def _speeds(loads: Sequence[ModelLoad], *, but: str) -> dict[str, float]:
+    """Items a second of each instance of all models but one."""
+    return {i.id: i.speed for load in loads if load.model != but for i in load.instances}
+
+
+def _slower(before: Mapping[str, float], now: Mapping[str, float]) -> float:
+    """By which factor instances that are in both have become slower; at most 1."""
+    both = [name for name in before if name in now]
+    then = sum(before[name] for name in both)
+    return min(1.0, sum(now[name] for name in both) / then) if then > 0 else 1.0
