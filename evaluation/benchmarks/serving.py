@@ -68,6 +68,7 @@ POLICIES: dict[str, tuple[str, str]] = {
     "random": ("random", "infaas"),
     "roomie, infaas scaling": ("roomie", "infaas"),
     "infaas, roomie scaling": ("infaas", "roomie"),
+    "least-loaded, roomie scaling": ("least-loaded", "roomie"),
 }
 """Placer and autoscaler. The thesis' harness scales the other placers as INFaaS."""
 

@@ -82,14 +82,14 @@ def test_the_most_pressed_model_is_served_first() -> None:
 @given(
     st.floats(0, 2000),
     st.floats(5, 300),
-    st.integers(1, 3),
-    st.integers(3, 12),
+    st.tuples(st.integers(1, 3), st.integers(3, 12)),
     st.floats(0, 8),
     st.sampled_from([0.5, 1.0, 2.0]),
 )
 def test_a_constant_load_is_answered_by_a_bounded_number_of_changes(
-    rate: float, speed: float, minimum: int, maximum: int, delay: float, step: float
+    rate: float, speed: float, limits: tuple[int, int], delay: float, step: float
 ) -> None:
+    minimum, maximum = limits
     plant = Plant(speed=speed, minimum=minimum, maximum=maximum, delay_s=delay)
     changes = play(RoomieAutoscaler(), [plant], [[rate]] * round(240 / step), step_s=step)
     # Up to the top once, because of the backlog of the first seconds, and down once.
@@ -116,11 +116,13 @@ def test_under_any_load_limits_are_kept_and_what_is_always_wanted_stays(
 
 def test_after_a_peak_the_surplus_goes_one_by_one_and_only_after_calm() -> None:
     plant = Plant()
-    changes = play(RoomieAutoscaler(), [plant], [[350.0]] * 60 + [[10.0]] * 200)
+    # It rises slowly: no backlog makes it grow past what it needs.
+    rising = [[50.0 + 5.0 * second] for second in range(60)]
+    changes = play(RoomieAutoscaler(), [plant], [*rising, *[[10.0]] * 200])
     downs = [at for at, scale in changes if scale.change < 0]
     calm = RoomieScaling().calm_s
     assert plant.count == 1
-    assert not [at for at in downs if 60 <= at < 60 + calm - 1]
+    assert downs[0] >= 60 + calm - 1
     assert all(later - at >= calm for at, later in pairwise(downs))
 
 
