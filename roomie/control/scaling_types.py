@@ -96,8 +96,8 @@ class BatchingWindow(Protocol):
         Args:
             arrivals_per_s: items a second that come to the instance.
             batch: its largest batch.
-            latency_s: what an inference may take, waiting not included; None for no objective.
-            compute_s: what one takes now.
+            latency_s: most that an answer may take, waiting included; None for no objective.
+            compute_s: what an inference of a full batch takes, interference included.
         """
         ...
 
