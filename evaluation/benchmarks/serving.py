@@ -32,8 +32,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from dataflow.errors import ConfigError
+from evaluation.serving.cases import Outcome, Policy, ServingCase
+from evaluation.serving.direct import serve
 from evaluation.serving.hardware import Hardware
-from evaluation.serving.simulation import Outcome, Policy, ServingCase, serve
 from evaluation.serving.traffic import (
     Rates,
     Traffic,

@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 
 from dataflow.errors import ConfigError
 from evaluation.benchmarks import serving
+from evaluation.serving.cases import Outcome, Policy, ServingCase
+from evaluation.serving.direct import serve
 from evaluation.serving.hardware import EmulatedGpu, Hardware
 from evaluation.serving.sharing import Sharing
-from evaluation.serving.simulation import Outcome, Policy, ServingCase, serve
 from evaluation.serving.traffic import (
     Traffic,
     draw_traffic,
