@@ -23,11 +23,15 @@ class Meter:
 
     Attributes:
         came: items.
+        answered: items.
+        batches: that were run.
         compute_s: of its batches, interference included.
         alone_s: that they would have taken alone.
     """
 
     came: int = 0
+    answered: int = 0
+    batches: int = 0
     compute_s: float = 0.0
     alone_s: float = 0.0
 
@@ -143,6 +147,8 @@ class Emulated:
 
     def _finish(self, taken: list[int], began: float, alone: float) -> None:
         self._busy = False
+        self.meter.answered += len(taken)
+        self.meter.batches += 1
         self.meter.compute_s += self._loop.now - began
         self.meter.alone_s += alone
         self._answer(taken)
