@@ -172,9 +172,7 @@ class LocalSearch:
         unknown = bool(np.isnan(pairs).any())
         np.fill_diagonal(pairs, 0.0)
         slowdown = pairs.sum(axis=1)
-        if unknown or any(
-            own > most for own, (_, most, _) in zip(slowdown, group, strict=True)
-        ):
+        if unknown or any(own > most for own, (_, most, _) in zip(slowdown, group, strict=True)):
             return float("inf")
         total = float(loss_of(pairs @ duty, self._board.objective) @ duty)
         within = total / duty.sum() < self._limit or len(group) == 1
