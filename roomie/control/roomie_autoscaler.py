@@ -208,7 +208,9 @@ class RoomieAutoscaler:
         if room <= 0 or view.pressure <= self.settings.high or now < view.memory.retry_at:
             return []
         lacking = view.need / self.settings.high - view.speed - view.load.coming * view.each
-        count = min(room, math.ceil(lacking / view.each - _EXACT))
+        # Not the quotient alone: of a speed next to nothing it is beyond all numbers.
+        beyond = lacking > room * view.each
+        count = room if beyond else min(room, math.ceil(lacking / view.each - _EXACT))
         trial = view.memory.trial
         if not view.load.coming and (trial is None or trial.since is None):
             known = frozenset(instance.id for instance in view.load.instances)

@@ -70,6 +70,11 @@ def test_more_shortage_never_asks_for_fewer_instances(
     assert asked[0] <= asked[1]
 
 
+def test_a_speed_next_to_nothing_is_no_reason_to_fail() -> None:
+    scales = decide(model("m", instance(speed=5e-324, arrivals=1e4), maximum=3))
+    assert ups(scales) == 2
+
+
 def test_the_most_pressed_model_is_served_first() -> None:
     loads = [model("a", instance(arrivals=80.0)), model("b", instance(arrivals=95.0))]
     assert [scale.model for scale in RoomieAutoscaler().decide(loads, 0.0)] == ["b", "a"]
