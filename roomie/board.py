@@ -39,11 +39,12 @@ class Trial:
         fits_count: whether the GPU takes one more instance.
         in_time: whether it and all residents keep their latency objectives.
         known: whether there is a profile for the GPU's device.
-        loss_sum: sum of the drops of all instances on the GPU, the new one included.
+        loss_sum: sum of the drops of all instances on the GPU, the new one included, each by its
+            duty.
         increase: by how much that is more than now.
-        mean: ``loss_sum`` over the instances.
-        slowdown: of the new one.
-        latency_s: of the new one.
+        mean: ``loss_sum`` over the sum of the duties.
+        slowdown: of the new one, by neighbours for the share of the time that they compute.
+        latency_s: of the new one while all of its neighbours compute.
         throughput: items a second of the new one.
     """
 
@@ -70,6 +71,9 @@ class Board:
     Attributes:
         rows: GPU of each instance, by its id.
         keeping_apart: how many instances require spreading.
+        slowdown: of each instance while all of its neighbours compute.
+        felt: of each instance, by neighbours for the share of the time that they compute.
+        duty: of each instance; 0 in empty slots.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Board:
         slots = max(4, int(self.counts.max(initial=0)) + 1)
         self.types = np.full((rows, slots), _EMPTY, dtype=np.intp)
         self.most_slowdown: Floats = np.full((rows, slots), np.inf)
+        self.duty: Floats = np.zeros((rows, slots))
         self.residents: list[list[Instance]] = [list(on) for on in state.residents]
         self.rows = {i.id: row for row, on in enumerate(state.residents) for i in on}
         self.keeping_apart = sum(
@@ -105,13 +110,13 @@ class Board:
         self.memory = np.where(
             self.types == _EMPTY, 0.0, self._by_row("memory_bytes", self.types)
         ).sum(axis=1)
-        self.slowdown: Floats = self._all_slowdowns()
+        self.slowdown, self.felt = self._all_slowdowns()
 
     def copy(self) -> Board:
         """A board of one's own with the same content."""
         twin = object.__new__(Board)
         twin.__dict__.update(self.__dict__)
-        for name in ("counts", "types", "most_slowdown", "memory", "slowdown"):
+        for name in ("counts", "types", "most_slowdown", "memory", "slowdown", "felt", "duty"):
             setattr(twin, name, getattr(self, name).copy())
         # Rows are replaced, never changed in place.
         twin.residents = list(self.residents)
@@ -188,37 +193,43 @@ class Board:
         by_device: Floats = stacked[self.kind[:, None], of, by]
         return by_device
 
-    def _all_slowdowns(self) -> Floats:
+    def _all_slowdowns(self) -> tuple[Floats, Floats]:
         taken = self.types != _EMPTY
         summed = np.zeros(self.types.shape)
+        felt = np.zeros(self.types.shape)
         for slot in range(self.types.shape[1]):
             by = self.types[:, slot][:, None]
             both = taken & taken[:, slot][:, None]
             both[:, slot] = False
-            summed += np.where(both, self._pairs(self.types, by), 0.0)
-        return summed
+            pairs = np.where(both, self._pairs(self.types, by), 0.0)
+            summed += pairs
+            felt += pairs * self.duty[:, slot][:, None]
+        return summed, felt
 
     def _fill_slot(self, row: int, slot: int, instance: Instance) -> None:
         variant = self.costs.index(instance.variant)
         self.types[row, slot] = variant
+        self.duty[row, slot] = instance.request.duty
         latency = instance.request.latency_s
         self.most_slowdown[row, slot] = np.inf
         if latency is not None:
             alone = self._kinds[self.kind[row]].alone_s[variant]
             self.most_slowdown[row, slot] = latency / alone - 1
 
-    def try_everywhere(self, variant: int, latency_s: float | None = None) -> Trial:
+    def try_everywhere(
+        self, variant: int, latency_s: float | None = None, duty: float = 1.0
+    ) -> Trial:
         """What adding an instance of a variant to each GPU would do."""
         self._ensure({variant})
         taken = self.types != _EMPTY
         by_new = np.where(taken, self._pairs(self.types, variant), 0.0)
-        on_new = np.where(taken, self._pairs(variant, self.types), 0.0).sum(axis=1)
+        on_new = np.where(taken, self._pairs(variant, self.types), 0.0)
+        felt_by_new = (on_new * self.duty).sum(axis=1)
         residents = self.slowdown + by_new
-        before = np.where(taken, loss_of(self.slowdown, self.objective), 0.0).sum(axis=1)
-        after = np.where(taken, loss_of(residents, self.objective), 0.0).sum(axis=1)
-        after += loss_of(on_new, self.objective)
+        after = (loss_of(self.felt + by_new * duty, self.objective) * self.duty).sum(axis=1)
+        after += loss_of(felt_by_new, self.objective) * duty
         alone = self._by_row("alone_s", variant)
-        latency = alone * (1 + on_new)
+        latency = alone * (1 + on_new.sum(axis=1))
         # A resident that misses its objective already does not forbid what leaves it as it is.
         late = taken & (residents > self.most_slowdown) & (by_new > 0)
         in_time = ~late.any(axis=1)
@@ -231,19 +242,20 @@ class Board:
             in_time=in_time,
             known=np.isfinite(alone),
             loss_sum=after,
-            increase=after - before,
-            mean=after / (self.counts + 1),
-            slowdown=on_new,
+            increase=after - self.losses(),
+            mean=after / (self.duty.sum(axis=1) + duty),
+            slowdown=felt_by_new,
             latency_s=latency,
-            throughput=self._by_row("throughput", variant) / (1 + on_new),
+            throughput=self._by_row("throughput", variant) / (1 + felt_by_new),
         )
 
-    def worst_with(self, variant: int) -> Floats:
+    def worst_with(self, variant: int, duty: float = 1.0) -> Floats:
         """The largest drop of any instance on each GPU if a variant were added to it."""
         taken = self.types != _EMPTY
-        by_new = np.where(taken, self._pairs(self.types, variant), 0.0)
-        on_new = np.where(taken, self._pairs(variant, self.types), 0.0).sum(axis=1)
-        residents = np.where(taken, self.slowdown + by_new, 0.0)
+        by_new = np.where(taken, self._pairs(self.types, variant), 0.0) * duty
+        on_new = np.where(taken, self._pairs(variant, self.types), 0.0) * self.duty
+        on_new = on_new.sum(axis=1)
+        residents = np.where(taken, self.felt + by_new, 0.0)
         worst: Floats = loss_of(np.maximum(residents.max(axis=1), on_new), self.objective)
         return worst
 
@@ -259,6 +271,8 @@ class Board:
         others = self.types[row, on]
         self.slowdown[row, on] += matrix[others, variant]
         self.slowdown[row, slot] = matrix[variant, others].sum()
+        self.felt[row, on] += matrix[others, variant] * instance.request.duty
+        self.felt[row, slot] = matrix[variant, others] @ self.duty[row, on]
         self._fill_slot(row, slot, instance)
         self.memory[row] += self._kinds[self.kind[row]].memory_bytes[variant]
         self.counts[row] += 1
@@ -275,7 +289,9 @@ class Board:
         for array, empty in (
             (self.types, _EMPTY),
             (self.most_slowdown, np.inf),
+            (self.duty, 0.0),
             (self.slowdown, 0.0),
+            (self.felt, 0.0),
         ):
             array[row, slot : count - 1] = array[row, slot + 1 : count]
             array[row, count - 1] = empty
@@ -284,7 +300,9 @@ class Board:
         others = self.types[row, : count - 1]
         matrix = self._kinds[self.kind[row]].slowdown
         pairs = matrix[np.ix_(others, others)]
-        self.slowdown[row, : count - 1] = pairs.sum(axis=1) - pairs.diagonal()
+        np.fill_diagonal(pairs, 0.0)
+        self.slowdown[row, : count - 1] = pairs.sum(axis=1)
+        self.felt[row, : count - 1] = pairs @ self.duty[row, : count - 1]
         self.memory[row] -= self._kinds[self.kind[row]].memory_bytes[variant]
         self.residents[row] = self.residents[row][:slot] + self.residents[row][slot + 1 :]
         del self.rows[instance.id]
@@ -294,16 +312,22 @@ class Board:
 
     def _widen(self) -> None:
         rows, slots = self.types.shape
-        for name, empty in (("types", _EMPTY), ("most_slowdown", np.inf), ("slowdown", 0.0)):
+        for name, empty in (
+            ("types", _EMPTY),
+            ("most_slowdown", np.inf),
+            ("duty", 0.0),
+            ("slowdown", 0.0),
+            ("felt", 0.0),
+        ):
             array = getattr(self, name)
             wider = np.full((rows, 2 * slots), empty, dtype=array.dtype)
             wider[:, :slots] = array
             setattr(self, name, wider)
 
     def losses(self) -> Floats:
-        """Sum of the drops on each GPU."""
-        taken = self.types != _EMPTY
-        summed: Floats = np.where(taken, loss_of(self.slowdown, self.objective), 0.0).sum(axis=1)
+        """Sum of the drops on each GPU, each by its instance's duty."""
+        # In empty slots both are 0.
+        summed: Floats = (loss_of(self.felt, self.objective) * self.duty).sum(axis=1)
         return summed
 
     def total(self) -> float:

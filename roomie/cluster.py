@@ -45,6 +45,12 @@ class Request:
             thesis sec. 5.3.2; the others are its "primitive" ones).
         spread: whether instances of one group keep to different nodes.
         group: whose instances; the model when None.
+        duty: share of its time that it is expected to compute. Neighbours feel it for that share
+            only, and its own drop counts for as much; 1, which is the thesis' view, where nothing
+            is known. Latency objectives are kept as if all were always computing.
+
+    Raises:
+        ClusterError: the duty is not above 0, or above 1.
     """
 
     id: str
@@ -55,6 +61,16 @@ class Request:
     removable: bool = False
     spread: Spread = "none"
     group: str | None = None
+    duty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.duty <= 1:
+            raise ClusterError(
+                "a duty is a share of the time",
+                key="duty",
+                value=self.duty,
+                remedy="give more than 0 and at most 1",
+            )
 
     @property
     def spread_group(self) -> str:

@@ -15,8 +15,8 @@ import numpy as np
 from roomie.board import Board, loss_of
 from roomie.cluster import Instance, Request
 
-_Member = tuple[int, float]
-"""Variant, and the most that it may be slowed down."""
+_Member = tuple[int, float, float]
+"""Variant, the most that it may be slowed down, and its duty."""
 
 _Group = tuple[_Member, ...]
 
@@ -134,7 +134,7 @@ class LocalSearch:
     def _drop(self, item: int) -> float:
         row = self._at[item]
         slot = self._board.slot_of(row, self._items[item].id)
-        return float(self._board.slowdown[row, slot])
+        return float(self._board.felt[row, slot])
 
     def _choose_rows(self) -> list[int]:
         rows = len(self._on)
@@ -146,11 +146,11 @@ class LocalSearch:
         return sorted(calm[: max(self._settings.most_rows, len(own))])
 
     def _member(self, row: int, item: int) -> _Member:
-        latency = self._items[item].request.latency_s
+        request = self._items[item].request
         variant = self._variants[item]
-        if latency is None:
-            return variant, float("inf")
-        return variant, latency / self._board.alone_s(row, variant) - 1
+        if request.latency_s is None:
+            return variant, float("inf"), request.duty
+        return variant, request.latency_s / self._board.alone_s(row, variant) - 1, request.duty
 
     def _group_of(self, row: int, on: Sequence[int]) -> _Group:
         return tuple(sorted(self._member(row, item) for item in on))
@@ -166,15 +166,17 @@ class LocalSearch:
         return known
 
     def _work_out(self, row: int, group: _Group) -> float:
-        variants = [variant for variant, _ in group]
+        variants = [variant for variant, _, _ in group]
+        duty = np.array([share for _, _, share in group])
         pairs = self._board.device_costs(row).slowdown[np.ix_(variants, variants)]
-        slowdown = pairs.sum(axis=1) - pairs.diagonal()
-        if np.isnan(slowdown).any() or any(
-            own > most for own, (_, most) in zip(slowdown, group, strict=True)
-        ):
+        unknown = bool(np.isnan(pairs).any())
+        np.fill_diagonal(pairs, 0.0)
+        slowdown = pairs.sum(axis=1)
+        if unknown or any(own > most for own, (_, most, _) in zip(slowdown, group, strict=True)):
             return float("inf")
-        total = float(loss_of(slowdown, self._board.objective).sum())
-        return total if total / len(group) < self._limit or len(group) == 1 else float("inf")
+        total = float(loss_of(pairs @ duty, self._board.objective) @ duty)
+        within = total / duty.sum() < self._limit or len(group) == 1
+        return total if within else float("inf")
 
     def _descend(self) -> None:
         improved = True

@@ -85,9 +85,9 @@ class InstancePrediction:
 
     Attributes:
         instance: what runs.
-        slowdown: (T~ - T) / T.
+        slowdown: (T~ - T) / T, by neighbours for the share of the time that they compute.
         throughput_loss: (T~ - T) / T~.
-        latency_s: of a batch, T~.
+        latency_s: of a batch, T~, while all neighbours compute.
         throughput: items a second.
         memory_bytes: of the GPU.
     """
@@ -228,13 +228,14 @@ def predict(
         instances = []
         for slot, instance in enumerate(board.residents[row]):
             variant = int(board.types[row, slot])
-            slowdown = float(board.slowdown[row, slot])
+            slowdown = float(board.felt[row, slot])
+            slowest = float(board.slowdown[row, slot])
             instances.append(
                 InstancePrediction(
                     instance=instance,
                     slowdown=slowdown,
                     throughput_loss=slowdown / (1 + slowdown),
-                    latency_s=float(device.alone_s[variant]) * (1 + slowdown),
+                    latency_s=float(device.alone_s[variant]) * (1 + slowest),
                     throughput=float(device.throughput[variant]) / (1 + slowdown),
                     memory_bytes=int(device.memory_bytes[variant]),
                 )

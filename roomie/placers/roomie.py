@@ -136,9 +136,9 @@ class RoomiePlacer(GreedyPlacer):
     ) -> tuple[float, Choice] | Refusal:
         """Algorithm 3: the best GPU at one batch size, and what is gained by it."""
         index = self.costs.index(variant)
-        trial = board.try_everywhere(index, request.latency_s)
+        trial = board.try_everywhere(index, request.latency_s, request.duty)
         rows, reasons = allowed_rows(board, trial, request)
-        rows, more = self._within_limits(board, trial, rows, index)
+        rows, more = self._within_limits(board, trial, rows, index, request.duty)
         rows, slow = _fast_enough(trial, rows, request)
         more = (*more, *slow)
         score = trial.mean if self.settings.criterion == "gpu-mean" else trial.increase
@@ -158,7 +158,7 @@ class RoomiePlacer(GreedyPlacer):
         )
 
     def _within_limits(
-        self, board: Board, trial: Trial, rows: NDArray[np.bool_], index: int
+        self, board: Board, trial: Trial, rows: NDArray[np.bool_], index: int, duty: float
     ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
         reasons = []
         late = rows & ~trial.in_time
@@ -169,7 +169,7 @@ class RoomiePlacer(GreedyPlacer):
         rows = rows & trial.in_time
         drop = trial.mean
         if self.settings.limit_on == "max":
-            drop = board.worst_with(index)
+            drop = board.worst_with(index, duty)
         # A model alone on its GPU drops nothing, whatever lambda is.
         over = rows & ~(drop < self.settings.limit) & (board.counts > 0)
         if over.any():
@@ -216,7 +216,7 @@ class RoomiePlacer(GreedyPlacer):
         new_loss = float(trial.slowdown[row])
         if self.objective == "throughput-loss":
             new_loss = new_loss / (1 + new_loss)
-        return share - (float(trial.increase[row]) - new_loss)
+        return share - (float(trial.increase[row]) - new_loss * request.duty)
 
     def _evict_for(
         self, board: Board, request: Request, refused: Decision, removals: list[Removal]
@@ -232,7 +232,7 @@ class RoomiePlacer(GreedyPlacer):
             # The one that loses most goes first: it gains least from staying.
             while names:
                 slots = {n: trial_board.slot_of(row, n) for n in names}
-                worst = max(names, key=lambda n: (trial_board.slowdown[row, slots[n]], n))
+                worst = max(names, key=lambda n: (trial_board.felt[row, slots[n]], n))
                 trial_board.take(row, slots[worst])
                 names.remove(worst)
                 gone.append(worst)

@@ -1,0 +1,1 @@
+"""Model serving in simulated time: emulated GPUs under the real placers and autoscalers."""
