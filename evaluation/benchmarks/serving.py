@@ -4,9 +4,11 @@
     python -m evaluation.benchmarks.serving --figure 4.4 --loads 0.4,0.6 --seeds 3
     python -m evaluation.benchmarks.serving --policy roomie --policy infaas --seconds 300
     python -m evaluation.benchmarks.serving --speed 30 --forecaster mixture
+    python -m evaluation.benchmarks.serving --controller direct
     python -m evaluation.benchmarks.serving --seconds 120 --seeds 3 --plot docs/serving.png
 
-12 GPUs are emulated, the objects that decide are those of production. Requests follow the Twitter
+12 GPUs are emulated; what decides is the controller's core of production, with Kafka and worker
+agents played, or (--controller direct) its placer and autoscaler alone. Requests follow the Twitter
 trace (Poisson inside each second) or Gaussian rates, models a Zipf law in an order that is drawn;
 all policies see the same ones. A batch takes its profile's time, stretched by what computes on
 the GPU at the same time (evaluation/serving/sharing.py says how). Load 1 is what the GPUs would
@@ -22,7 +24,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -33,6 +35,7 @@ from rich.table import Table
 
 from dataflow.errors import ConfigError
 from evaluation.serving.cases import Outcome, Policy, ServingCase
+from evaluation.serving.controlled import serve_controlled
 from evaluation.serving.direct import serve
 from evaluation.serving.hardware import Hardware
 from evaluation.serving.traffic import (
@@ -120,6 +123,10 @@ def main(
     exponent: Annotated[float, typer.Option(help="Of Zipf's law over the models.")] = 1.0,
     variation: Annotated[float, typer.Option(help="Of Gaussian rates: deviation/mean.")] = 0.2,
     speed: Annotated[int, typer.Option(min=1, help="Seconds of the trace that pass in one.")] = 1,
+    controller: Annotated[
+        Literal["core", "direct"],
+        typer.Option(help="The controller's core, or placer and autoscaler by themselves."),
+    ] = "core",
     latency: Annotated[float | None, typer.Option(help="Objective of all models, s.")] = None,
     windows: Annotated[bool, typer.Option(help="Wait for batches as objectives allow.")] = True,
     patience: Annotated[float, typer.Option(help="Seconds until a client gives up.")] = 10.0,
@@ -185,6 +192,7 @@ def main(
             loads=levels,
             seeds=range(seed, seed + seeds),
             traffic=traffic,
+            play=serve_controlled if controller == "core" else serve,
         )
         for load, outcomes in everything[name].items():
             console.print(_table(name, load, outcomes))
@@ -263,6 +271,7 @@ def _run(
     loads: Sequence[float],
     seeds: Sequence[int],
     traffic: Callable[[float, int], Traffic],
+    play: Callable[..., Outcome],
 ) -> Results:
     results: Results = {load: {policy.name: [] for policy in policies} for load in loads}
     with Progress(console=Console(stderr=True)) as progress:
@@ -272,7 +281,7 @@ def _run(
                 requests = traffic(load, number)
                 for policy in policies:
                     progress.update(task, description=f"{label}: load {load:g}, {policy.name}")
-                    results[load][policy.name].append(serve(case, policy, requests, seed=number))
+                    results[load][policy.name].append(play(case, policy, requests, seed=number))
                     progress.advance(task, load)
     return results
 

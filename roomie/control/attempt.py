@@ -24,6 +24,7 @@ class Attempt:
         sites: GPUs that there are.
         instances: everything that is placed.
         keeping: models whose instances keep their places, whatever they are.
+        duties: share of its time that an instance computes, where it is known.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Attempt:
         sites: Sequence[Site],
         instances: Sequence[tuple[Placement, PlacedInstance]],
         keeping: Collection[str],
+        duties: Mapping[str, float],
     ) -> None:
         self._planner = planner
         self._all = {site.gpu.id: site for site in sites}
@@ -39,7 +41,7 @@ class Attempt:
         self.outcome = Outcome()
         replaced = {i.replaces for _, i in instances if i.replaces is not None}
         self._residents = [
-            Resident.of(p, i, kept=p.spec.model in keeping)
+            Resident.of(p, i, kept=p.spec.model in keeping, duty=duties.get(i.id, 1.0))
             for p, i in instances
             if i.state not in ("draining", "failed") and i.id not in replaced
         ]
@@ -71,7 +73,9 @@ class Attempt:
 
     def _ask(self, wanted: Sequence[Wanted], usable: Sequence[Site]) -> None:
         requests = [
-            request_of(w.id, w.spec, w.profile, batch=w.spec.batch, reserved=w.reserved)
+            request_of(
+                w.id, w.spec, w.profile, batch=w.spec.batch, reserved=w.reserved, duty=w.duty
+            )
             for w in wanted
         ]
         state = self._planner.state(usable, self._residents, frozenset())
@@ -147,6 +151,7 @@ class Attempt:
                     spot.profile or one.profile,
                     batch=spot.batch,
                     reserved=one.reserved,
+                    duty=one.duty,
                 ),
                 gpu=spot.gpu,
                 batch=spot.batch,

@@ -68,11 +68,13 @@ class Elastic:
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        if self._autoscaler is not None and _due(self._scaled_at, now, self._settings.scale_every):
+        if _due(self._scaled_at, now, self._settings.scale_every):
             self._scaled_at = now
+            self._filler.loads = {model: self._model(model, now) for model in self._book.models()}
             loads = self.loads(now)
-            for scale in self._autoscaler.decide(loads, now) if loads else ():
-                self._carry_out(scale, now)
+            if self._autoscaler is not None and loads:
+                for scale in self._autoscaler.decide(loads, now):
+                    self._carry_out(scale, now)
         every = self._settings.batching_every
         if every > 0 and _due(self._tuned_at, now, every):
             self._tuned_at = now
@@ -86,26 +88,25 @@ class Elastic:
         found = []
         for model in self._book.models():
             placement = self._book[model]
-            most = placement.spec.max_instances
-            if most is None or placement.leaving or placement.rollout is not None:
-                continue
-            there = serving(placement)
-            found.append(
-                ModelLoad(
-                    model=model,
-                    instances=tuple(
-                        self._load(i, now)
-                        for i in sorted(there, key=lambda i: i.id)
-                        if i.state == "ready"
-                    ),
-                    coming=sum(i.state != "ready" for i in there),
-                    minimum=placement.spec.instances,
-                    maximum=most,
-                    shortage=self._shortages.of(model, now),
-                    forecast=self._expected(placement, now),
-                )
-            )
+            scaled = placement.spec.max_instances is not None
+            if scaled and not placement.leaving and placement.rollout is None:
+                found.append(self._model(model, now))
         return found
+
+    def _model(self, model: str, now: float) -> ModelLoad:
+        placement = self._book[model]
+        there = serving(placement)
+        return ModelLoad(
+            model=model,
+            instances=tuple(
+                self._load(i, now) for i in sorted(there, key=lambda i: i.id) if i.state == "ready"
+            ),
+            coming=sum(i.state != "ready" for i in there),
+            minimum=placement.spec.instances,
+            maximum=placement.spec.max_instances or placement.spec.instances,
+            shortage=self._shortages.of(model, now),
+            forecast=self._expected(placement, now),
+        )
 
     def _load(self, instance: PlacedInstance, now: float) -> InstanceLoad:
         totals = self._windows.totals(instance.id, now - self._settings.scale_window)

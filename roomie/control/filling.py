@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roomie.control.book import Book
+from roomie.control.duties import duties, duty_of_next
 from roomie.control.fleet import Fleet
 from roomie.control.lifecycle import Lifecycle, serving
 from roomie.control.placing import Planner
 from roomie.control.records import ModelSpec, PlacedInstance, Placement
+from roomie.control.scaling_types import ModelLoad
 from roomie.control.spots import Outcome, Spot, Wanted
 
 _NO_ROOM_SECONDS = 10.0
@@ -51,6 +53,8 @@ class Filler:
         self._no_room: dict[str, float] = {}
         self._asked: tuple[object, Outcome] = (None, Outcome())
         """The last question for places that was in vain, with its answer."""
+        self.loads: dict[str, ModelLoad] = {}
+        """What each model does, as autoscaling saw it last: the placer is told how busy all are."""
         self.measured: set[str] = set()
         """Instances whose speed has been measured: predictions do not replace it."""
 
@@ -76,6 +80,7 @@ class Filler:
     def _plan(self, wanted: Sequence[Wanted], shunned: dict[str, set[str]]) -> Outcome:
         """Ask for places; not twice in vain while nothing that matters has changed."""
         sites = self._fleet.sites()
+        busy = duties(tuple(self.loads.values()))
         question = (
             sites,
             tuple(
@@ -84,10 +89,11 @@ class Filler:
             ),
             tuple(wanted),
             tuple(sorted((model, *sorted(gpus)) for model, gpus in shunned.items())),
+            tuple((name, round(duty, 1)) for name, duty in sorted(busy.items())),
         )
         if question == self._asked[0]:
             return self._asked[1]
-        outcome = self._planner.plan(sites, list(self._book.instances()), wanted, shunned)
+        outcome = self._planner.plan(sites, list(self._book.instances()), wanted, shunned, busy)
         in_vain = not (outcome.placed or outcome.displaced or outcome.moved)
         self._asked = (question if in_vain else None, outcome)
         return outcome
@@ -114,12 +120,18 @@ class Filler:
         base = spec.instances - sum(not i.extra for i in there)
         extra = placement.extra - sum(i.extra for i in there)
         kinds = [False] * max(0, base) + [True] * max(0, extra)
+        load = None if incoming else self.loads.get(spec.model)
+        duty = 1.0
+        if load is not None and kinds:
+            # Those on their way are among what is counted and not among what is missing.
+            duty = duty_of_next(load, len(there) + len(kinds) - len(load.instances) - load.coming)
         return [
             _Missing(
                 wanted=Wanted(
                     id=f"{spec.model}.v{spec.version}-{placement.life}-{made + n}",
                     spec=spec,
                     reserved=spec.reserved and not is_extra,
+                    duty=round(duty, 2),
                 ),
                 incoming=incoming,
                 extra=is_extra,
@@ -239,7 +251,11 @@ class Filler:
 
     def _predict(self) -> None:
         """Write down what new neighbours do to each other."""
-        predictions = self._planner.predictions(self._fleet.sites(), list(self._book.instances()))
+        predictions = self._planner.predictions(
+            self._fleet.sites(),
+            list(self._book.instances()),
+            duties(tuple(self.loads.values())),
+        )
         for placement, instance in list(self._book.instances()):
             if instance.id not in predictions or instance.state == "draining":
                 continue

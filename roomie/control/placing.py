@@ -57,6 +57,7 @@ class Planner:
         instances: Sequence[tuple[Placement, PlacedInstance]],
         wanted: Sequence[Wanted],
         shunned: Mapping[str, Collection[str]],
+        duties: Mapping[str, float] | None = None,
     ) -> Outcome:
         """Places for instances.
 
@@ -65,10 +66,11 @@ class Planner:
             instances: everything that is placed, what drains included.
             wanted: what is to be placed.
             shunned: GPUs that are left out, by model.
+            duties: share of its time that an instance computes, where it is known.
         """
         # A version that comes in does not displace the one that serves until it has come in.
         keeping = {one.model for one in wanted}
-        attempt = Attempt(self, sites, instances, keeping)
+        attempt = Attempt(self, sites, instances, keeping, duties or {})
         # Those that keep their place first: the others take what is left.
         for reserved in (True, False):
             groups: dict[frozenset[str], list[Wanted]] = {}
@@ -81,10 +83,18 @@ class Planner:
         return attempt.outcome
 
     def predictions(
-        self, sites: Sequence[Site], instances: Sequence[tuple[Placement, PlacedInstance]]
+        self,
+        sites: Sequence[Site],
+        instances: Sequence[tuple[Placement, PlacedInstance]],
+        duties: Mapping[str, float] | None = None,
     ) -> dict[str, tuple[float, float]]:
         """Slowdown and items a second of each instance with a profile that is to stay."""
-        residents = [Resident.of(p, i) for p, i in instances if i.state != "draining"]
+        known = duties or {}
+        residents = [
+            Resident.of(p, i, duty=known.get(i.id, 1.0))
+            for p, i in instances
+            if i.state != "draining"
+        ]
         state = self.state(sites, residents, frozenset())
         return {p.instance.id: (p.slowdown, p.throughput) for p in predict(state, self._costs)}
 

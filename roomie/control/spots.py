@@ -16,11 +16,13 @@ class Wanted:
         id: what it will be called.
         spec: of its version.
         reserved: whether it will keep its place.
+        duty: share of its time that it is expected to compute.
     """
 
     id: str
     spec: ModelSpec
     reserved: bool
+    duty: float = 1.0
 
     @property
     def model(self) -> str:
@@ -101,7 +103,14 @@ class Resident:
     memory_bytes: int
 
     @classmethod
-    def of(cls, placement: Placement, instance: PlacedInstance, *, kept: bool = False) -> Resident:
+    def of(
+        cls,
+        placement: Placement,
+        instance: PlacedInstance,
+        *,
+        kept: bool = False,
+        duty: float = 1.0,
+    ) -> Resident:
         """What is placed; ``kept`` lets it keep its place whatever it is."""
         rollout = placement.rollout
         spec = rollout.spec if instance.incoming and rollout is not None else placement.spec
@@ -112,6 +121,7 @@ class Resident:
                 instance.profile or spec.model,
                 batch=instance.batch,
                 reserved=instance.reserved or kept,
+                duty=duty,
             ),
             gpu=instance.gpu,
             batch=instance.batch,
@@ -121,7 +131,13 @@ class Resident:
 
 
 def request_of(
-    name: str, spec: ModelSpec, profile: str, *, batch: int | None, reserved: bool
+    name: str,
+    spec: ModelSpec,
+    profile: str,
+    *,
+    batch: int | None,
+    reserved: bool,
+    duty: float = 1.0,
 ) -> Request:
     """An instance as placers are asked for it."""
     return Request(
@@ -133,4 +149,5 @@ def request_of(
         removable=not reserved,
         spread=spec.spread,
         group=spec.model,
+        duty=duty,
     )

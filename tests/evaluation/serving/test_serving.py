@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from dataflow.errors import ConfigError
 from evaluation.benchmarks import serving
 from evaluation.serving.cases import Outcome, Policy, ServingCase
+from evaluation.serving.controlled import serve_controlled
 from evaluation.serving.direct import serve
 from evaluation.serving.hardware import EmulatedGpu, Hardware
 from evaluation.serving.sharing import Sharing
@@ -374,3 +375,32 @@ def test_a_wrong_option_is_named(command: Typer, arguments: list[str], says: str
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 2
     assert says in result.output
+
+
+# -- under the controller's core ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("placer", ["roomie", "infaas"])
+def test_under_the_core_every_request_is_answered_and_models_grow_and_shrink(placer: str) -> None:
+    heavy, light = some_traffic(5000, seconds=12), some_traffic(20, seconds=60)
+    traffic = Traffic(
+        at_s=np.concatenate([heavy.at_s, light.at_s + 12]),
+        model=np.concatenate([heavy.model, light.model]),
+        seconds=72,
+    )
+    policy = one("x", placer, "roomie")
+    first = serve_controlled(small_case(), policy, traffic)
+    np.testing.assert_array_equal(
+        first.response_s, serve_controlled(small_case(), policy, traffic).response_s
+    )
+    assert first.changes.ups >= 1
+    assert first.changes.downs >= 1
+    assert first.processed > 0.5
+    assert first.response_s.min() == pytest.approx(400e-6)
+
+
+def test_under_the_core_an_idle_cluster_changes_nothing() -> None:
+    outcome = serve_controlled(small_case(), one(), some_traffic(20, seconds=30))
+    assert outcome.processed == 1
+    assert (outcome.changes.ups, outcome.changes.downs, outcome.changes.refused) == (0, 0, 0)
+    assert set(outcome.changes.instances) == {3}
