@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,14 +87,23 @@ def node(
         int | None, typer.Option(min=1, help="Most executions at a time on each GPU.")
     ] = None,
     lease: Annotated[
-        float, typer.Option(min=0.5, help="Seconds without a report until it counts as lost.")
-    ] = 5.0,
+        float | None,
+        typer.Option(
+            min=0.5,
+            help="Seconds without a report until it counts as lost. Default: roomie.lease.",
+        ),
+    ] = None,
     load_timeout: Annotated[
         float, typer.Option(min=1.0, help="Seconds that a load may take.")
     ] = 120.0,
     drain: Annotated[
-        float, typer.Option(min=0.0, help="Seconds that an instance runs on when it is to go.")
-    ] = 2.0,
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Longest that an instance that is to go may finish what it has. "
+            "Default: roomie.drain.",
+        ),
+    ] = None,
     keep_server: Annotated[
         bool, typer.Option("--keep-server", help="Leave our Triton running at the end.")
     ] = False,
@@ -105,6 +115,7 @@ def node(
 ) -> None:
     """Offer this machine's GPUs."""
     from dataflow.config import TopicNames
+    from dataflow.config.roomie import RoomieConfig
     from dataflow.transport.waiting import wait_for_broker as wait
     from roomie.control.agent import Agent, AgentOptions
     from roomie.control.agent_values import AgentSettings
@@ -122,6 +133,12 @@ def node(
             remedy="give a model repository: MODEL/config.pbtxt and MODEL/VERSION/",
         )
     settings = effective_config(config, bootstrap_servers)
+    declared = settings.roomie or RoomieConfig()
+    patience = AgentSettings(load_seconds=load_timeout)
+    longest = declared.drain if drain is None else drain
+    patience = replace(
+        patience, longest_drain=longest, drain_seconds=min(patience.drain_seconds, longest)
+    )
     table = load_devices(devices)
     found, refresh = _gpus(gpu or [], device or [], table)
     serving, folder = _serving(
@@ -152,11 +169,12 @@ def node(
                 node=node_name or socket.gethostname(),
                 incarnation=uuid.uuid4().hex[:12],
                 gpus={f"{name}/{number}": entry.index for number, entry in enumerate(found)},
-                lease=lease,
+                lease=declared.lease if lease is None else lease,
+                telemetry_seconds=declared.report,
                 advertised_host=advertised_host,
                 executions=executions is not None,
                 keep_server=keep_server,
-                settings=AgentSettings(load_seconds=load_timeout, drain_seconds=drain),
+                settings=patience,
             ),
             serving,
             InstanceRepository(models, folder, copy=copy),

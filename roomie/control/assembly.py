@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
 
 from dataflow.config import Config
 from dataflow.config.roomie import RoomieConfig
-from dataflow.errors import ConfigError, MissingDependencyError
+from dataflow.errors import ConfigError
+from roomie.control.autoscaling import build_autoscaler
+from roomie.control.batching import batching_window
 from roomie.control.core import Core
 from roomie.control.placing import Planner
-from roomie.control.scaling_types import Autoscaler, BatchingWindow, ForecastArrivals
+from roomie.control.scaling_types import Autoscaler, ForecastArrivals
 from roomie.control.settings import ControlSettings
 from roomie.costs import PairCosts
 from roomie.devices import load_devices
@@ -79,14 +79,14 @@ def core_factory(config: Config, *, forecast: ForecastArrivals | None = None) ->
     planner = build_planner(declared)
     settings = ControlSettings.from_config(declared)
     functions = models_of_functions(config)
-    build_autoscaler(declared)  # what is wrong is known before the first term
+    declared_autoscaler(declared)  # what is wrong is known before the first term
 
     def make() -> Core:
         return Core(
             planner,
             settings,
-            autoscaler=build_autoscaler(declared),
-            batching=batching_rule() if declared.batching_every else None,
+            autoscaler=declared_autoscaler(declared),
+            batching=batching_window if declared.batching_every else None,
             forecast=forecast,
             functions=functions,
         )
@@ -94,31 +94,15 @@ def core_factory(config: Config, *, forecast: ForecastArrivals | None = None) ->
     return make
 
 
-def build_autoscaler(config: RoomieConfig) -> Autoscaler | None:
+def declared_autoscaler(config: RoomieConfig) -> Autoscaler | None:
     """Who decides on growing and shrinking; None for nobody.
 
     Raises:
         ConfigError: no autoscaler has that name.
         MissingDependencyError: it needs a package that is not installed.
     """
-    if config.autoscaling.policy == "none":
-        return None
-    build = _part("roomie.control.autoscaling:build_autoscaler")
-    return cast(Autoscaler, build(config.autoscaling.policy))
-
-
-def batching_rule() -> BatchingWindow:
-    """How batching windows follow from arrivals."""
-    return cast(BatchingWindow, _part("roomie.control.batching:batching_window"))
-
-
-def _part(target: str) -> Callable[..., object]:
-    try:
-        return cast(Callable[..., object], pkgutil.resolve_name(target))
-    except (ImportError, AttributeError) as error:
-        raise MissingDependencyError(
-            f"{target} cannot be imported: {error}\n  remedy: install videojam anew, whole"
-        ) from error
+    policy = config.autoscaling.policy
+    return None if policy == "none" else build_autoscaler(policy)
 
 
 def models_of_functions(config: Config) -> Mapping[str, str]:

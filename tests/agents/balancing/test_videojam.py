@@ -329,6 +329,7 @@ def test_what_arrives_is_decided_about_however_new_the_policy_is() -> None:
         assert balancer.policy is not None
         assert balancer.policy.at == START + after
     balancer.tick(START + 0.004, queue(1, in_flight=1))
+    assert balancer.policy is not None
     assert balancer.policy.at == START + 0.003
 
 

@@ -141,6 +141,10 @@ class Log:
 
         wait_until(look, what, seconds)
 
+    def wait_until_gone(self, model: str) -> None:
+        """Wait until nothing is written of a model."""
+        self.wait(lambda: model not in self.table, f"nothing is left of {model}")
+
     def ready(self, model: str) -> int:
         placement = self.table.get(model)
         return 0 if placement is None else sum(i.state == "ready" for i in placement.instances)
