@@ -88,7 +88,6 @@ class Processing:
         """Until stopping, and the batch in hand is done. Runs in a thread of its own."""
         while batch := self._take_batch():
             self._process(batch)
-            self._outbox.poll()
 
     def _take_batch(self) -> list[Entry]:
         """1..B entries, counted as open; none once stopping."""

@@ -206,9 +206,13 @@ class Steering:
         return self._decide(now, self._balancer.offloaded(now, sender, items, table))
 
     def processed(self, items: int, seconds: float) -> Outgoing:
-        """The function has done a batch."""
+        """The function has done a batch.
+
+        Whoever calls this is to call the function again: it is kept only when nothing waits.
+        """
         now = self._now()
-        return self._decide(now, self._balancer.processed(now, items, seconds))
+        actions = self._balancer.processed(now, items, seconds)
+        return self.claim(actions) if len(self._hand) else self._decide(now, actions)
 
     def _decide(self, now: float, actions: Actions) -> Outgoing:
         """Carry out, and look at the queue at once: a burst is worst while nobody has seen it."""
