@@ -39,7 +39,9 @@ from dataflow.transport import DeliveryCallback
 _log = logging.getLogger("videojam.balancing")
 
 _TICK_SECONDS = 0.05
-"""Longest pause between two looks at the queue while nothing happens."""
+"""Longest pause between two looks at the queue while something waits and nothing happens."""
+_IDLE_SECONDS = 0.15
+"""The same while nothing waits: what comes is looked at when it comes."""
 _GAP_SECONDS = 0.02
 """Shortest pause between two looks because of what peers say: what is heard meanwhile is looked at
 together, which keeps the cost in bounds."""
@@ -141,9 +143,10 @@ class Steering:
         """What the peers say, for at least the shortest and at most the longest pause."""
         messages: list[Message] = []
         began = self._monotonic()
+        longest = _TICK_SECONDS if len(self._hand) else _IDLE_SECONDS
         while not self._stopping.is_set():
             passed = self._monotonic() - began
-            left = (_GAP_SECONDS if messages else _TICK_SECONDS) - passed
+            left = (_GAP_SECONDS if messages else longest) - passed
             if left <= 0:
                 break
             with self._counted():
