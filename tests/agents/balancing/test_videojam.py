@@ -319,6 +319,19 @@ def test_between_slots_a_policy_follows_news_if_there_is_something_to_hand_on(
     assert sorted(times) == expected
 
 
+def test_a_slow_replica_hands_on_even_what_it_could_begin_at_once() -> None:
+    slow = videojam(mu=2.0)
+    slow.heard(START, row("fast", START, mu=20.0))
+    slow.tick(START, Queue())
+    slow.arrived(START + 0.1, [Waiting(key=0)])
+    assert offloads(slow.tick(START + 0.1, queue(1))) == {"fast": (0,)}
+    even = videojam(mu=18.0)
+    even.heard(START, row("fast", START, mu=20.0))
+    even.tick(START, Queue())
+    even.arrived(START + 0.1, [Waiting(key=0)])
+    assert offloads(even.tick(START + 0.1, queue(1))) == {}
+
+
 def test_what_arrives_is_decided_about_however_new_the_policy_is() -> None:
     balancer = videojam(replace(QUIET, react=10.0))
     balancer.heard(START, row("a", START))
