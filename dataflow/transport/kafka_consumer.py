@@ -224,6 +224,7 @@ def _raise_if_hopeless(message: Message) -> None:
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.INVALID_SESSION_TIMEOUT,
     ):
         raise broker_error(error, f"reading {message.topic() or ''}".strip())
     _log.warning("%s", error.str())

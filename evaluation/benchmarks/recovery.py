@@ -17,18 +17,20 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.load import bursty_times, names_for_partitions, picture
+from evaluation.load import frame_times, names_for_partitions, picture
 from evaluation.testbed import End, Testbed, temporary_broker
-from evaluation.thesis_case import FPS, YOLO_SPEEDS, declare, plans
+from evaluation.thesis_case import FPS, YOLO_RATES, declare, plans
 
 _DRAIN_SECONDS = 20.0
+_SWING = 0.2
+"""Steadier than in `compare`, so that a disturbance is told from a burst."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,9 @@ def main(
     *,
     balancers: Annotated[str, typer.Option(help="Which.")] = "videojam,wrr",
     seed: Annotated[int, typer.Option()] = 1,
+    session_timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds until a dead replica's partitions move.")
+    ] = 2.0,
     plot: Annotated[Path | None, typer.Option(help="PNG of response time over time.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
@@ -63,7 +68,9 @@ def main(
     with temporary_broker() as broker, tempfile.TemporaryDirectory() as folder:
         for name in balancers.split(","):
             console.print(f"{name}: {_RUN_SECONDS:.0f} s")
-            ends = _disturbed_run(broker.bootstrap_servers, Path(folder) / name, name, seed)
+            declared = declare(broker.bootstrap_servers, swing=_SWING, policy=name)
+            declared["cluster"]["session_timeout"] = session_timeout
+            ends = _disturbed_run(declared, Path(folder) / name, seed)
             series[name] = binned(ends)
             table.add_row(
                 name,
@@ -80,13 +87,11 @@ def main(
         console.print(f"plot: {plot}")
 
 
-def _disturbed_run(servers: str, folder: Path, name: str, seed: int) -> list[End]:
-    with Testbed(declare(servers, policy=name), plans(), folder) as bed:
+def _disturbed_run(declared: Mapping[str, Any], folder: Path, seed: int) -> list[End]:
+    with Testbed(declared, plans(), folder) as bed:
         data = picture(160, 96)
-        for number, camera in enumerate(names_for_partitions([0, 1, 2], len(YOLO_SPEEDS))):
-            rng = np.random.default_rng([seed, number])
-            # Steadier than in `compare`, so that a disturbance is told from a burst.
-            times = bursty_times(_RUN_SECONDS, 0.8 * FPS, rng, peak=1.2)
+        for number, camera in enumerate(names_for_partitions([0, 1, 2], len(YOLO_RATES))):
+            times = frame_times(_RUN_SECONDS, 0.8 * FPS, np.random.default_rng([seed, number]))
             if number == 2:
                 times = [t for t in times if not CAMERA_OFF <= t < CAMERA_BACK]
             bed.camera(camera, times, data)
