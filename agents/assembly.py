@@ -14,20 +14,23 @@ from agents.engine import Engine
 from agents.exchange import DirectExchange, Exchange
 from agents.state import Balance, ForecasterState, ReplicaState
 from agents.status import ReplicaStatus
-from dataflow.config import BalancingConfig, Config, TopicNames
+from dataflow.config import BalancingConfig, Config, QueueConfig, TopicNames
 from dataflow.functions.base import Function
 from dataflow.tracing import Tracing
 from dataflow.transport import Transport
 
 
-def balancing_settings(balancing: BalancingConfig) -> BalancingSettings:
-    """The balancer's parameters that follow from a declaration."""
-    base = BalancingSettings.thesis() if balancing.rhythm == "thesis" else BalancingSettings()
+def balancing_settings(balancing: BalancingConfig, queue: QueueConfig) -> BalancingSettings:
+    """The balancer's parameters that follow from what is declared of a function."""
+    as_printed = balancing.rhythm == "thesis"
+    base = BalancingSettings.thesis() if as_printed else BalancingSettings()
     limit = balancing.bytes_per_second
+    drops = queue.when_full == "drop-oldest" and not as_printed
     return BalancingSettings(
         **{
             **asdict(base),
             "hop_limit": balancing.hop_limit,
+            "capacity": queue.items if drops else None,
             "bytes_per_second": None if limit is None else float(limit),
         }
     )
@@ -65,7 +68,7 @@ def build_engine(
         monotonic: seconds of a clock that never jumps.
     """
     settings = config.functions[name]
-    balancing = balancing_settings(settings.balancing)
+    balancing = balancing_settings(settings.balancing, settings.queue)
     life = incarnation or uuid.uuid4().hex[:12]
     started_at = clock()
     balancer = make_balancer(

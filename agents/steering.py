@@ -65,6 +65,15 @@ class Outgoing:
         return not (self.offloads or self.dropped or self.rows or self.signals or self.capacity)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What people read of the replica, when it was last made."""
+
+    at: float
+    balance: Balance
+    state: ReplicaState
+
+
 class Steering:
     """Balances one replica.
 
@@ -124,8 +133,7 @@ class Steering:
         self._spread = random.Random(replica)  # noqa: S311 - no secret: which of a peer's partitions
         self._capacity = CapacityWatch(balancer, config=config, function=function, replica=replica)
         self.tally = Tally()
-        self._shown: tuple[float, tuple[int, ...], ReplicaState] | None = None
-        """When what people read was last made, the partitions then, and the record."""
+        self._shown: _Shown | None = None
 
     def _now(self) -> float:
         """The balancer's time: the clock at the start, carried on by one that never jumps.
@@ -310,16 +318,18 @@ class Steering:
         with self._hand.changed:
             self.tally.rows += 1
             shown = self._shown
-            if shown is None or row.at - shown[0] >= _SHOW_SECONDS or row.partitions != shown[1]:
-                shown = None
-                balance = self.balance().model_copy(update={"row": row})
-        if shown is None:
-            state = self._describe(balance)
-            self._shown = (row.at, row.partitions, state)
-            return state
-        state = shown[2]
-        balance = state.balance.model_copy(update={"row": row}) if state.balance else None
-        return state.model_copy(update={"at": row.at, "queued": row.load, "balance": balance})
+            if (
+                shown is not None
+                and row.at - shown.at < _SHOW_SECONDS
+                and row.partitions == shown.state.partitions
+            ):
+                balance = shown.balance.model_copy(update={"row": row})
+                changed = {"at": row.at, "queued": row.load, "balance": balance}
+                return shown.state.model_copy(update=changed)
+            balance = self.balance().model_copy(update={"row": row})
+        state = self._describe(balance)
+        self._shown = _Shown(row.at, balance, state)
+        return state
 
     def drop(self, entry: Entry, reason: str) -> None:
         """Report that an open item is dropped."""

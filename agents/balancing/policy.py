@@ -125,6 +125,7 @@ def compute_policy(
     forecast: Sequence[float] | Floats,
     mus: Sequence[float] | Floats,
     least: int = 1,
+    most: int | None = None,
 ) -> Policy:
     """The policy of a group. O(N log N).
 
@@ -136,6 +137,8 @@ def compute_policy(
         forecast: arrivals at each in the window.
         mus: items a second of each; 0 or less if unknown.
         least: transfers of fewer items are not worth it and left out.
+        most: items that a queue holds; what a fast replica has no room for goes to slower ones,
+            late rather than lost. None where queues have no limit.
 
     Returns:
         A policy without the replicas of which ``waiting``, ``forecast`` or ``mus`` is unknown.
@@ -154,9 +157,12 @@ def compute_policy(
     exact = queued + coming
     total = round(float(exact.sum()))
     loads = _apportion(exact, total)
-    shares = _apportion(rates, total)
+    shares = _shares(rates, total, most)
     surplus = loads - shares
     senders, receivers, items = _match(surplus)
+    share = rates * (queued.sum() / (rates.sum() or 1.0))
+    if most is not None:
+        share = np.minimum(share, most)
     worth = items >= least
     senders, receivers, items = senders[worth], receivers[worth], items[worth]
     expected = loads.copy()
@@ -172,11 +178,36 @@ def compute_policy(
         _senders=senders,
         _receivers=receivers,
         _items=items,
-        _urgent=_urgent(queued, rates, surplus, senders, items),
+        _urgent=_urgent(queued, share, surplus, senders, items),
     )
     for array in (policy.loads, policy.expected, policy.mus, senders, receivers, items):
         array.setflags(write=False)
     return policy
+
+
+def _shares(rates: Floats, total: int, most: int | None) -> Ints:
+    """What each should have: in proportion to its rate, but no more than its queue holds.
+
+    Where even that is not enough for everybody, all queues are full and the rest is in proportion
+    again: somebody has to lose it.
+    """
+    shares = _apportion(rates, total)
+    if most is None or not len(rates) or int(shares.max()) <= most:
+        return shares
+    rest = total - most * len(rates)
+    if rest >= 0:
+        return most + _apportion(rates, rest)
+    fastest = (-rates).argsort(kind="stable")
+    falling = rates[fastest]
+    remaining = falling[::-1].cumsum()[::-1]
+    left = total - most * np.arange(len(rates))
+    # The fastest are full; the first one that is not, and all slower ones, share what is left.
+    full = int((left * falling <= most * remaining).argmax())
+    slower = fastest[full:]
+    shares[fastest[:full]] = most
+    # Rounding may give the fastest of them one item more than it holds.
+    shares[slower] = _apportion(rates[slower], total - most * full)
+    return shares
 
 
 def _apportion(weights: Floats, total: int) -> Ints:
@@ -222,13 +253,20 @@ def _match(surplus: Ints) -> tuple[Ints, Ints, Ints]:
     return senders[sent.searchsorted(borders)], receivers[taken.searchsorted(borders)], items
 
 
-def _urgent(queued: Floats, rates: Floats, surplus: Ints, senders: Ints, items: Ints) -> Ints:
-    """How much of each transfer can leave at once, because it waits at the sender already."""
+def _urgent(queued: Floats, share: Floats, surplus: Ints, senders: Ints, items: Ints) -> Ints:
+    """How much of each transfer can leave at once, because it waits at the sender already.
+
+    Args:
+        queued: what waits at each.
+        share: what should wait at each, of all that waits.
+        surplus: what each has beyond its share, the forecast included.
+        senders: place of the sender of each transfer.
+        items: of each transfer.
+    """
     if not len(senders):
         return np.zeros(0, dtype=np.int64)
-    share = float(queued.sum()) / float(rates.sum())
     own = surplus[senders]
-    beyond = np.minimum(np.maximum(queued[senders] - rates[senders] * share, 0), own)
+    beyond = np.minimum(np.maximum(queued[senders] - share[senders], 0), own)
     urgent: Ints = np.minimum(np.rint(items * (beyond / own)), items).astype(np.int64)
     urgent.setflags(write=False)
     return urgent

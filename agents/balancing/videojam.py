@@ -257,6 +257,7 @@ class VideoJam(MemberBalancer):
             forecast=self._ahead(forecasts),
             mus=view.mus,
             least=settings.least,
+            most=settings.most,
         )
 
     def _ahead(self, forecasts: Histories) -> Floats:

@@ -22,9 +22,8 @@ from rich.table import Table
 from agents.balancing import BALANCERS, BalancingSettings
 from evaluation.simulation.scenarios import Outcome, Scenario, pipeline, simulate
 
-_VARIANTS: tuple[tuple[str, str, BalancingSettings], ...] = (
-    *((name, name, BalancingSettings()) for name in BALANCERS if name != "videojam"),
-    ("videojam", "videojam", BalancingSettings()),
+_VARIANTS: tuple[tuple[str, str, BalancingSettings | None], ...] = (
+    *((name, name, None) for name in BALANCERS),
     ("videojam, as printed", "videojam", BalancingSettings.thesis()),
 )
 

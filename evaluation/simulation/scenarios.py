@@ -107,10 +107,10 @@ def simulate(
         scenario: see there.
         balancer: its name; ``jsq`` sees every queue.
         seed: of everything random.
-        settings: of the balancer.
+        settings: of the balancer; by default, those of a queue of the scenario's capacity.
         batch: what ``shared-queue`` keeps in reserve.
     """
-    parameters = settings or BalancingSettings()
+    parameters = settings or BalancingSettings(capacity=scenario.capacity)
     loop, books = Loop(), Books()
     numbers = count()
 

@@ -24,7 +24,7 @@ unknown = st.sampled_from(
 groups = st.lists(node, min_size=1, max_size=30)
 
 
-def policy(nodes: list[Node], least: int = 1, at: float = 0.0) -> Policy:
+def policy(nodes: list[Node], least: int = 1, at: float = 0.0, most: int | None = None) -> Policy:
     return compute_policy(
         at=at,
         window=10.0,
@@ -33,6 +33,7 @@ def policy(nodes: list[Node], least: int = 1, at: float = 0.0) -> Policy:
         forecast=[n[1] for n in nodes],
         mus=[n[2] for n in nodes],
         least=least,
+        most=most,
     )
 
 
@@ -89,6 +90,31 @@ def test_each_gets_its_share_of_the_capacity_to_within_one_item(nodes: list[Node
     result = policy(nodes)
     exact = result.loads.sum() * result.mus / result.mus.sum()
     assert np.abs(result.expected - exact).max() < 1 + 1e-6
+
+
+@given(groups, st.integers(1, 600))
+def test_queues_that_fill_up_leave_the_rest_to_slower_replicas(
+    nodes: list[Node], most: int
+) -> None:
+    limited, free = policy(nodes, most=most), policy(nodes)
+    total = int(free.expected.sum())
+    assert limited.expected.sum() == total  # conserved
+    if free.expected.max() <= most:
+        assert list(limited) == list(free)
+    elif total <= most * len(nodes):
+        assert limited.expected.max() <= most + 1
+        # Whoever is below the limit is so in proportion to its rate, and nobody gets less for it.
+        assert (limited.expected >= np.minimum(free.expected, most) - 1).all()
+    else:
+        assert limited.expected.min() >= most
+    assert len(limited) <= len(nodes) - 1
+
+
+def test_what_the_fast_have_no_room_for_is_shared_by_the_slow_in_proportion() -> None:
+    result = policy([(100, 0, 60), (0, 0, 20), (0, 0, 10)], most=40)
+    assert result.expected.tolist() == [40, 40, 20]
+    assert policy([(100, 0, 60), (0, 0, 20), (0, 0, 10)]).expected.tolist() == [67, 22, 11]
+    assert [t.urgent for t in result] == [40, 20]
 
 
 @given(groups, st.lists(unknown, min_size=1, max_size=5))
