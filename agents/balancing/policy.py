@@ -6,6 +6,7 @@ policies: ties are broken by name, and nothing is random.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -126,6 +127,7 @@ def compute_policy(
     mus: Sequence[float] | Floats,
     least: int = 1,
     most: int | None = None,
+    late: float = math.inf,
 ) -> Policy:
     """The policy of a group. O(N log N).
 
@@ -139,6 +141,7 @@ def compute_policy(
         least: transfers of fewer items are not worth it and left out.
         most: items that a queue holds; what a fast replica has no room for goes to slower ones,
             late rather than lost. None where queues have no limit.
+        late: how many times longer than the fastest one's full queue, in seconds, theirs may get.
 
     Returns:
         A policy without the replicas of which ``waiting``, ``forecast`` or ``mus`` is unknown.
@@ -157,12 +160,13 @@ def compute_policy(
     exact = queued + coming
     total = round(float(exact.sum()))
     loads = _apportion(exact, total)
-    shares = _shares(rates, total, most)
+    limits = None if most is None else _limits(rates, most, late)
+    shares = _shares(rates, total, limits)
     surplus = loads - shares
     senders, receivers, items = _match(surplus)
     share = rates * (queued.sum() / (rates.sum() or 1.0))
-    if most is not None:
-        share = np.minimum(share, most)
+    if limits is not None:
+        share = np.minimum(share, limits)
     worth = items >= least
     senders, receivers, items = senders[worth], receivers[worth], items[worth]
     expected = loads.copy()
@@ -185,28 +189,40 @@ def compute_policy(
     return policy
 
 
-def _shares(rates: Floats, total: int, most: int | None) -> Ints:
-    """What each should have: in proportion to its rate, but no more than its queue holds.
+def _limits(rates: Floats, most: int, late: float) -> Ints:
+    """Items that each may hold: no more than its queue does, nor than is done in good time.
 
-    Where even that is not enough for everybody, all queues are full and the rest is in proportion
-    again: somebody has to lose it.
+    When the fastest is full, its queue is `most` / max(rates) seconds long; the others may be up to
+    ``late`` times as long.
+    """
+    if not len(rates):
+        return np.zeros(0, dtype=np.int64)
+    fraction = np.minimum(1.0, late * rates / rates.max())
+    limits: Ints = np.maximum(1, np.floor(most * fraction)).astype(np.int64)
+    return limits
+
+
+def _shares(rates: Floats, total: int, limits: Ints | None) -> Ints:
+    """What each should have: in proportion to its rate, but no more than its limit.
+
+    Where even that is not enough for everybody, all are full and the rest is in proportion again:
+    somebody has to lose it.
     """
     shares = _apportion(rates, total)
-    if most is None or not len(rates) or int(shares.max()) <= most:
+    if limits is None or (shares <= limits).all():
         return shares
-    rest = total - most * len(rates)
+    rest = total - int(limits.sum())
     if rest >= 0:
-        return most + _apportion(rates, rest)
-    fastest = (-rates).argsort(kind="stable")
-    falling = rates[fastest]
-    remaining = falling[::-1].cumsum()[::-1]
-    left = total - most * np.arange(len(rates))
-    # The fastest are full; the first one that is not, and all slower ones, share what is left.
-    full = int((left * falling <= most * remaining).argmax())
-    slower = fastest[full:]
-    shares[fastest[:full]] = most
-    # Rounding may give the fastest of them one item more than it holds.
-    shares[slower] = _apportion(rates[slower], total - most * full)
+        return limits + _apportion(rates, rest)
+    order = (limits / rates).argsort(kind="stable")
+    rising, bounds = rates[order], limits[order]
+    remaining = rising[::-1].cumsum()[::-1]
+    left = total - (bounds.cumsum() - bounds)
+    # Who is full first is full; the first one that is not, and all after it, share what is left.
+    full = int((left * rising <= bounds * remaining).argmax())
+    shares[order[:full]] = bounds[:full]
+    # Rounding may give one of them an item more than its limit.
+    shares[order[full:]] = _apportion(rising[full:], int(left[full]))
     return shares
 
 

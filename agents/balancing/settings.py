@@ -46,6 +46,8 @@ class BalancingSettings:
             none, and as the thesis, which shares as if queues had no limit.
         full: fraction of the capacity from which a queue is as good as full: above it an item goes
             where there is room though it is done later there, which is better than never.
+        late: how many times longer than the fastest one's full queue, in seconds, those of slower
+            replicas may get by that.
         bytes_per_second: most bytes offloaded a second; None for no limit.
         error: relative error of a prediction above which a state update is due.
         relay_rows: rows of others that a signal or an offload carries at most.
@@ -73,6 +75,7 @@ class BalancingSettings:
     gain_fraction: float = 0.05
     capacity: int | None = None
     full: float = 0.9
+    late: float = 2.0
     bytes_per_second: float | None = None
     error: float = 0.2
     relay_rows: int = 16
@@ -84,7 +87,7 @@ class BalancingSettings:
             ValueError: names the parameter; the configuration turns it into its own error.
         """
         positive = ("slot", "slots", "history", "period", "lookahead", "rounds", "hop_limit")
-        for name in (*positive, "least", "pace", "full"):
+        for name in (*positive, "least", "pace", "full", "late"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
         for name in (

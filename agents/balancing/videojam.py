@@ -258,6 +258,7 @@ class VideoJam(MemberBalancer):
             mus=view.mus,
             least=settings.least,
             most=settings.most,
+            late=settings.late,
         )
 
     def _ahead(self, forecasts: Histories) -> Floats:
