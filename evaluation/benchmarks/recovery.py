@@ -29,6 +29,8 @@ from evaluation.testbed import End, Testbed, temporary_broker
 from evaluation.thesis_case import FPS, YOLO_RATES, declare, plans
 
 _DRAIN_SECONDS = 20.0
+_PACE = 0.65
+"""Of the cameras' usual rate: the replicas that are left, the slow one among them, can bear it."""
 _SWING = 0.2
 """Steadier than in `compare`, so that a disturbance is told from a burst."""
 
@@ -91,7 +93,7 @@ def _disturbed_run(declared: Mapping[str, Any], folder: Path, seed: int) -> list
     with Testbed(declared, plans(), folder) as bed:
         data = picture(160, 96)
         for number, camera in enumerate(names_for_partitions([0, 1, 2], len(YOLO_RATES))):
-            times = frame_times(_RUN_SECONDS, 0.8 * FPS, np.random.default_rng([seed, number]))
+            times = frame_times(_RUN_SECONDS, _PACE * FPS, np.random.default_rng([seed, number]))
             if number == 2:
                 times = [t for t in times if not CAMERA_OFF <= t < CAMERA_BACK]
             bed.camera(camera, times, data)
@@ -145,7 +147,7 @@ def disturbances(series: Sequence[tuple[float, float]]) -> list[Disturbance]:
     found = []
     for name, at in moments.items():
         base = [r for t, r in series if before[name] - _BASE_SECONDS <= t < before[name]]
-        until = ordered[ordered.index(at) + 1]
+        until = ordered[ordered.index(at) + 1] - _BIN  # the last frames meet what comes next
         after = [(t, r) for t, r in series if at <= t < until]
         limit = 1.5 * statistics.mean(base) if base else 0.0
         late = [t for t, r in after if r > limit]
