@@ -40,4 +40,6 @@ def broker_error(error: KafkaError, what: str) -> BrokerError:
         )
     if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
         return BrokerError(f"{what}: no such topic; run `videojam topics apply`")
+    if error.code() == KafkaError._UNKNOWN_PARTITION:
+        return BrokerError(f"{what}: no such partition; run `videojam topics apply`")
     return BrokerError(f"{what}: {error.str()}")

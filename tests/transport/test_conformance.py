@@ -184,8 +184,9 @@ class TestProducer:
         failure = _failure(kit, Record(topic=kit.name(), value=b"x"))
         assert "videojam topics apply" in str(failure)
 
-    def test_a_record_for_an_unknown_partition_fails_once(self, kit: Kit) -> None:
-        _failure(kit, Record(topic=kit.topic(2), value=b"x", partition=2))
+    @pytest.mark.parametrize("partition", [-1, 2])
+    def test_a_record_for_an_unknown_partition_fails_once(self, kit: Kit, partition: int) -> None:
+        _failure(kit, Record(topic=kit.topic(2), value=b"x", partition=partition))
 
     def test_partitions_for(self, kit: Kit) -> None:
         assert kit.producer.partitions_for(kit.topic(6)) == 6
@@ -601,12 +602,44 @@ class TestAtomicWriter:
         topic = kit.topic()
         small = kit.topic(configs={"max.message.bytes": "2000"})
         writer = kit.transport.writer(kit.name())
-        with pytest.raises(BrokerError):
+        with pytest.raises(RecordTooLargeError):
             writer.write(
-                [Record(topic=topic, value=b"a"), Record(topic=small, value=b"x" * 5000)], 5.0
+                [Record(topic=topic, value=b"a"), Record(topic=small, value=b"x" * 5000)], 30.0
             )
+        writer.write([Record(topic=topic, value=b"b")], 30.0)
         writer.close()
-        again = kit.transport.writer(kit.name())
-        again.write([Record(topic=topic, value=b"b")], 30.0)
-        again.close()
         assert values(poll_until(kit.reader(topic), [], 1)) == [b"b"]
+
+    def test_a_record_that_no_cluster_takes_is_refused_at_once(self, kit: Kit) -> None:
+        topic = kit.topic()
+        writer = kit.transport.writer(kit.name())
+        large = Record(topic=topic, value=b"x" * (11 * 1024 * 1024))
+        with pytest.raises(RecordTooLargeError, match=topic):
+            writer.write([Record(topic=topic, value=b"a"), large], 3600.0)
+        writer.write([Record(topic=topic, value=b"b")], 30.0)
+        writer.close()
+        assert values(poll_until(kit.reader(topic), [], 1)) == [b"b"]
+
+    def test_an_unknown_topic_is_named(self, kit: Kit) -> None:
+        topic, unknown = kit.topic(), kit.name()
+        writer = kit.transport.writer(kit.name())
+        with pytest.raises(BrokerError, match=f"(?s){unknown}.*videojam topics apply"):
+            writer.write(
+                [Record(topic=topic, value=b"a"), Record(topic=unknown, value=b"a")], 3600.0
+            )
+        writer.write([Record(topic=topic, value=b"b")], 30.0)
+        writer.close()
+        assert values(poll_until(kit.reader(topic), [], 1)) == [b"b"]
+
+    @pytest.mark.parametrize("partition", [-1, 2])
+    def test_an_unknown_partition_is_named(self, kit: Kit, partition: int) -> None:
+        topic = kit.topic(2)
+        writer = kit.transport.writer(kit.name())
+        with pytest.raises(BrokerError, match=f"{topic}: no partition {partition}, it has 2"):
+            writer.write([Record(topic=topic, value=b"a", partition=partition)], 3600.0)
+        kit.admin.add_partitions(topic, 3)
+        if partition > 0:
+            until(lambda: kit.admin.describe(topic)[topic].partitions == 3)
+            writer.write([Record(topic=topic, value=b"b", partition=partition)], 30.0)
+            assert values(poll_until(kit.reader(topic), [], 1)) == [b"b"]
+        writer.close()
