@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from agents.balancing.balancer import Balancer
 from agents.balancing.baselines import (
@@ -19,8 +19,8 @@ from agents.balancing.settings import BalancingSettings
 from agents.balancing.values import Forecast
 from agents.balancing.videojam import VideoJam
 from dataflow.config.model import BALANCERS as GROUP
-from dataflow.errors import ConfigError, MissingDependencyError, VideojamError
-from dataflow.plugins import installed, remedy_for
+from dataflow.errors import ConfigError
+from dataflow.plugins import load_plugin
 
 BALANCERS = ("videojam", "none", "wrr", "shared-queue", "jsq")
 """Those that ship."""
@@ -71,26 +71,16 @@ def make_balancer(name: str, place: Place) -> Balancer:
         place: where it is to work.
 
     Raises:
-        ConfigError: no balancer has that name, or its parameters are wrong.
+        ConfigError: no balancer has that name, it cannot be loaded, or its parameters are wrong.
         MissingDependencyError: it needs a package that is not installed.
     """
-    known = installed(GROUP, "a balancer")
-    if name not in known:
-        raise ConfigError(
-            "no such balancer",
-            key="balancing.policy",
-            value=name,
-            remedy=remedy_for(name, known, "balancers"),
-        )
-    try:
-        factory = cast(BalancerFactory, known[name].load())
-    except VideojamError:
-        raise
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the balancer {name!r} ({known[name].value}) cannot be imported: {error}\n"
-            "  remedy: install what it needs into this environment, then try again"
-        ) from error
+    factory: BalancerFactory = load_plugin(
+        GROUP,
+        name,
+        what="balancer",
+        interface="a factory that takes an agents.balancing.Place and returns a Balancer",
+        key="balancing.policy",
+    )
     return factory(place)
 
 

@@ -10,9 +10,9 @@ from typing import cast
 from pydantic import ValidationError
 
 from dataflow.config.model import Config, FunctionConfig
-from dataflow.errors import ConfigError, MissingDependencyError, VideojamError
+from dataflow.errors import ConfigError
 from dataflow.functions.base import DeployedFunction, Function, FunctionParams
-from dataflow.plugins import installed, remedy_for
+from dataflow.plugins import installed, load_plugin
 
 GROUP = "videojam.functions"
 """Entry-point group of function plugins."""
@@ -27,7 +27,7 @@ def available() -> dict[str, EntryPoint]:
     Raises:
         ConfigError: two installed distributions register different plugins under one name.
     """
-    return installed(GROUP, "a function")
+    return installed(GROUP, "function")
 
 
 def load_function(name: str, *, key: str | None = None) -> type[Function]:
@@ -41,45 +41,23 @@ def load_function(name: str, *, key: str | None = None) -> type[Function]:
         ConfigError: no plugin has that name, or what is registered is not a function.
         MissingDependencyError: the plugin needs a package that is not installed.
     """
-    known = available()
-    if name not in known:
-        raise ConfigError(
-            f"no function plugin is called {name!r}",
-            key=key,
-            remedy=remedy_for(name, known, "plugins"),
-        )
-    point = known[name]
-    try:
-        plugin = point.load()
-    except VideojamError:
-        raise
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the function plugin {name!r} ({point.value}) cannot be imported: {error}\n"
-            "  remedy: install what it needs into this environment, then try again"
-        ) from error
-    except Exception as error:
-        raise ConfigError(
-            f"the function plugin {name!r} ({point.value}) cannot be loaded: "
-            f"{type(error).__name__}: {error}",
-            key=key,
-            remedy="correct the plugin, or name another one",
-        ) from error
-    _check_interface(name, point, plugin, key)
+    plugin = load_plugin(
+        GROUP,
+        name,
+        what="function",
+        interface="a class that implements dataflow.functions.base.Function",
+        key=key,
+        fault=_lacks,
+    )
     return cast(type[Function], plugin)
 
 
-def _check_interface(name: str, point: EntryPoint, plugin: object, key: str | None) -> None:
+def _lacks(plugin: object) -> str | None:
     lacking = [method for method in _INTERFACE if not callable(getattr(plugin, method, None))]
     params = getattr(plugin, "Params", None)
     if not (isinstance(params, type) and issubclass(params, FunctionParams)):
         lacking.append("Params (a subclass of FunctionParams)")
-    if lacking:
-        raise ConfigError(
-            f"the plugin {name!r} ({point.value}) is not a function: it lacks {', '.join(lacking)}",
-            key=key,
-            remedy="implement dataflow.functions.base.Function",
-        )
+    return f"it lacks {', '.join(lacking)}" if lacking else None
 
 
 def is_stateful(plugin: type[Function]) -> bool:
