@@ -16,6 +16,7 @@ from cli.common import (
     BootstrapOption,
     ConfigOption,
     effective_config,
+    located,
     with_examples,
 )
 from dataflow.errors import ConfigError, VideojamError
@@ -91,7 +92,11 @@ def worker(
     configure_logging(log_level, log_format, context=context)
     try:
         settings = _settings(config, bootstrap_servers, function)
-        run_worker(with_parameters(settings, function, parameter or []), options)
+        settings = with_parameters(settings, function, parameter or [])
+        try:
+            run_worker(settings, options)
+        except ConfigError as error:
+            raise located(error, config) from error
     except Exception as error:
         if log_format == "text":
             raise  # the command says it, as every command does
