@@ -13,6 +13,7 @@ import pytest
 
 import cli.forecaster as command
 from cli import forecaster_record
+from cli.forecaster_options import parse_numbers
 from dataflow.config import declared_topics, load_config
 from dataflow.errors import ConfigError
 from dataflow.messages import FrameId, WorkItem
@@ -252,10 +253,10 @@ def test_an_undeclared_pipeline_is_refused(videojam: Videojam, cluster: MemoryTr
 
 
 def test_numbers_are_parsed_strictly() -> None:
-    assert command.parse_numbers("15, 20,7.5", "--fps") == (15.0, 20.0, 7.5)
+    assert parse_numbers("15, 20,7.5", "--fps") == (15.0, 20.0, 7.5)
     for text in ("", "15,,20", "0", "inf", "nan"):
         with pytest.raises(ConfigError):
-            command.parse_numbers(text, "--fps")
+            parse_numbers(text, "--fps")
 
 
 @pytest.mark.shared_data
