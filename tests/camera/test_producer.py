@@ -11,13 +11,14 @@ import pytest
 
 from dataflow import CameraProducer
 from dataflow.camera import BufferConfig, CameraStats
-from dataflow.config import Config, declared_topics
+from dataflow.config import Config
 from dataflow.errors import (
     ConfigError,
     ImageError,
     SourceError,
 )
 from dataflow.messages import WorkItem
+from dataflow.topics import create_declared_topics
 from dataflow.transport.memory import MemoryTransport
 from tests.camera.conftest import (
     DECLARATION,
@@ -250,8 +251,7 @@ def test_streams_sort_by_time_and_differ(config: Config) -> None:
 
 def test_it_runs_on_the_in_memory_transport(config: Config) -> None:
     with MemoryTransport() as transport:
-        for spec in declared_topics(config):
-            transport.admin().create(spec)
+        create_declared_topics(config, transport)
         with CameraProducer(
             "c", config=config, transport=transport, source=[jpeg(i) for i in range(5)]
         ) as camera:

@@ -14,10 +14,11 @@ import pytest
 import cli.forecaster as command
 from cli import forecaster_record
 from cli.forecaster_options import parse_numbers
-from dataflow.config import declared_topics, load_config
+from dataflow.config import load_config
 from dataflow.errors import ConfigError
 from dataflow.messages import FrameId, WorkItem
 from dataflow.results import build_result
+from dataflow.topics import create_declared_topics
 from dataflow.transport import Record
 from dataflow.transport.memory import MemoryTransport
 from forecasting.generators import GENERATORS
@@ -182,8 +183,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryT
     """topics.yaml, and an in-memory cluster in place of Kafka."""
     (tmp_path / "topics.yaml").write_text(TOPICS)
     transport = MemoryTransport()
-    for spec in declared_topics(load_config(tmp_path / "topics.yaml")):
-        transport.admin().create(spec)
+    create_declared_topics(load_config(tmp_path / "topics.yaml"), transport)
     monkeypatch.setattr(command, "open_transport", lambda _: transport)
     yield transport
     transport.close()
