@@ -25,8 +25,6 @@ from dataflow.tracing import tracing_from_environment
 from dataflow.transport.kafka import KafkaTransport
 from dataflow.transport.waiting import wait_for_broker
 
-__all__ = ["EXIT_STALLED", "WorkerOptions", "run_worker", "wait_for_broker"]
-
 _log = logging.getLogger("videojam.worker")
 
 EXIT_STALLED = 75
@@ -110,7 +108,8 @@ def _metrics(
     if options.metrics_port is None:
         yield
         return
-    from agents.metrics import ReplicaCollector, serve_metrics  # noqa: PLC0415 - off by default
+    from agents.metrics import ReplicaCollector  # noqa: PLC0415 - off by default
+    from dataflow.metrics import serve_metrics  # noqa: PLC0415 - likewise
 
     collector = ReplicaCollector(
         engine.glance,

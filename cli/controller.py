@@ -66,9 +66,9 @@ def _run(
     wait: float,
     metrics: tuple[int | None, str],
 ) -> None:
-    from agents.metrics import serve_metrics
-    from agents.worker import wait_for_broker
     from dataflow.config import TopicNames
+    from dataflow.metrics import serve_metrics
+    from dataflow.transport.waiting import wait_for_broker
     from roomie.control.assembly import declared_roomie
     from roomie.control.metrics import ControllerCollector
     from roomie.control.service import build_controller, check_topics, run_controller
