@@ -26,9 +26,10 @@ from agents.state import ReplicaState
 from dataflow.accounting import Auditor
 from dataflow.broker import BrokerSettings, EmbeddedBroker
 from dataflow.camera import CameraProducer
-from dataflow.config import Config, TopicNames, declared_topics, load_config
+from dataflow.config import Config, TopicNames, load_config
 from dataflow.errors import RecordError
 from dataflow.results import Result
+from dataflow.topics import create_declared_topics
 from dataflow.transport.kafka import KafkaTransport
 
 _READY_SECONDS = 90.0
@@ -185,10 +186,7 @@ class Testbed:
     # -- life -----------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        admin = self.transport.admin()
-        for spec in declared_topics(self.config):
-            admin.create(spec)
-        admin.close()
+        create_declared_topics(self.config, self.transport)
         for name in self.replicas:
             self.start(name)
         self.wait_until_ready()

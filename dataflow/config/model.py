@@ -107,11 +107,11 @@ BALANCERS = "videojam.balancers"
 
 def _installed_balancer(name: str) -> str:
     try:
-        known = installed(BALANCERS, "a balancer")
+        known = installed(BALANCERS, "balancer")
     except ConfigError as error:
         raise ValueError(error.message) from error
     if name not in known:
-        raise ValueError(f"no such balancer; {remedy_for(name, known, 'balancers')}")
+        raise ValueError(f"no such balancer; {remedy_for(name, known, 'balancer')}")
     return name
 
 

@@ -45,4 +45,6 @@ def broker_error(error: KafkaError, what: str) -> BrokerError:
             f"{what}: the broker refuses the session timeout; raise cluster.session_timeout in "
             "topics.yaml, or lower group.min.session.timeout.ms on the brokers"
         )
+    if error.code() == KafkaError._UNKNOWN_PARTITION:
+        return BrokerError(f"{what}: no such partition; run `videojam topics apply`")
     return BrokerError(f"{what}: {error.str()}")

@@ -28,8 +28,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dataflow.broker import BrokerSettings, EmbeddedBroker
-from dataflow.config import Config, TopicNames, declared_topics
+from dataflow.config import Config, TopicNames
 from dataflow.config.roomie import RoomieConfig
+from dataflow.topics import create_declared_topics
 from dataflow.transport import Record
 from dataflow.transport.kafka import KafkaTransport
 from roomie.control.assembly import build_planner
@@ -133,10 +134,7 @@ def _kafka(rounds: int) -> dict[str, list[float]]:
         )
         names = TopicNames(config.deployment)
         transport = stack.enter_context(KafkaTransport.from_config(config))
-        admin = transport.admin()
-        for spec in declared_topics(config):
-            admin.create(spec)
-        admin.close()
+        create_declared_topics(config, transport)
         stopping = threading.Event()
         nodes = [
             threading.Thread(target=_node, args=(transport, names, f"w{n}", stopping), daemon=True)

@@ -43,6 +43,7 @@ from dataflow.broker import BrokerSettings, EmbeddedBroker
 from dataflow.config import Config, TopicNames, declared_topics
 from dataflow.functions.base import Detection, FunctionParams, Item
 from dataflow.messages import FrameId, WorkItem
+from dataflow.topics import create_declared_topics
 from dataflow.transport import Record
 from dataflow.transport.kafka import KafkaTransport
 
@@ -156,16 +157,15 @@ def _measure(contender: str, servers: str, frames: int, size: int) -> float:
     )
     names = TopicNames(config.deployment)
     with KafkaTransport(servers) as transport:
-        admin = transport.admin()
-        specs = declared_topics(config)
-        for spec in specs:
-            admin.create(spec)
+        create_declared_topics(config, transport)
         try:
             _fill(transport, names.work("no-op"), frames, size)
             run = {"bare": _bare, "worker": _worker, "faust": _faust}[contender]
             return run(transport, config, frames)
         finally:
-            admin.delete([spec.name for spec in specs])
+            admin = transport.admin()
+            admin.delete([spec.name for spec in declared_topics(config)])
+            admin.close()
 
 
 def _fill(transport: KafkaTransport, topic: str, frames: int, size: int) -> None:
