@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from dataflow.config.model import BALANCERS
+from dataflow.plugins import installed
+from evaluation.command import known_names
 from evaluation.load import VEHICLES, bursty_times, names_for_partitions, picture
 from evaluation.testbed import ReplicaPlan, Testbed, declaration
 
@@ -64,6 +67,15 @@ def declare(servers: str, **balancing: Any) -> dict[str, Any]:
         },
         balancing=balancing,
     )
+
+
+def installed_balancers(text: str, option: str) -> list[str]:
+    """Balancers of a list with commas; also those of other packages.
+
+    Raises:
+        typer.BadParameter: one is not installed.
+    """
+    return known_names(text.split(","), installed(BALANCERS, "a balancer"), option)
 
 
 def start_cameras(bed: Testbed, count: int, seconds: float, seed: int) -> None:
