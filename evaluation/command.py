@@ -19,13 +19,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import typer
 
-from dataflow.errors import ConfigError, VideojamError
+from dataflow.errors import ConfigError, MissingDependencyError, VideojamError
 from forecasting.errors import ForecastingError, MissingExtraError
 from roomie.plots import pyplot
 
@@ -115,6 +116,27 @@ def _ending_on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def load(module: str, *, extra: str) -> Any:
+    """Import what needs an optional package, so that the rest and its help work without.
+
+    Args:
+        module: full name.
+        extra: of this project, which brings the package.
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingDependencyError: the package is absent; says what to install.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{module} cannot be imported: {error}\n  remedy: pip install 'videojam[{extra}]'"
+        ) from error
 
 
 # -- options ------------------------------------------------------------------------------------
