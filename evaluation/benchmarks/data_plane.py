@@ -27,7 +27,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -216,30 +216,31 @@ def _bare(transport: KafkaTransport, config: Config, frames: int) -> float:
             "linger.ms": 2,
         }
     )
-    consumer.subscribe([names.work("no-op")])
     target = names.work("sink")
     began = None
     seen = 0
     stall = _stall("bare", frames)
-    while seen < frames:
-        stall.check(seen)
-        message = consumer.poll(0.1)
-        if message is None or message.error() is not None:
-            continue
-        began = began or time.monotonic()
-        while True:
-            try:
-                producer.produce(target, message.value(), message.key(), headers=message.headers())
-                break
-            except BufferError:
-                stall.check(seen)
-                producer.poll(0.05)
-        producer.poll(0)
-        seen += 1
-    left = producer.flush(_PATIENCE_SECONDS)
+    with closing(consumer):  # it commits, and leaves the group, as the worker does
+        consumer.subscribe([names.work("no-op")])
+        while seen < frames:
+            stall.check(seen)
+            message = consumer.poll(0.1)
+            if message is None or message.error() is not None:
+                continue
+            began = began or time.monotonic()
+            value, key, headers = message.value(), message.key(), message.headers()
+            while True:
+                try:
+                    producer.produce(target, value, key, headers=headers)
+                    break
+                except BufferError:
+                    stall.check(seen)
+                    producer.poll(0.05)
+            producer.poll(0)
+            seen += 1
+        left = producer.flush(_PATIENCE_SECONDS)
     if left:
         raise MeasurementError(f"bare: {left} frames were not taken in {_PATIENCE_SECONDS:g} s")
-    consumer.close()  # commits, and leaves the group, as the worker does
     return frames / (time.monotonic() - (began or 0.0))
 
 
