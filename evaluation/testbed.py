@@ -31,6 +31,7 @@ from dataflow.errors import RecordError
 from dataflow.results import Result
 from dataflow.topics import create_declared_topics
 from dataflow.transport.kafka import KafkaTransport
+from evaluation.errors import MeasurementError
 
 _READY_SECONDS = 90.0
 
@@ -187,16 +188,27 @@ class Testbed:
 
     def __enter__(self) -> Self:
         create_declared_topics(self.config, self.transport)
-        for name in self.replicas:
-            self.start(name)
-        self.wait_until_ready()
+        try:
+            for name in self.replicas:
+                self.start(name)
+            self.wait_until_ready()
+        except BaseException:  # Ctrl-C too: nobody leaves what was not entered
+            self._end_workers()
+            raise
         self._started_at = time.time()
         self._reading.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for camera in self._cameras:
-            camera.stop()
+        try:
+            for camera in self._cameras:
+                camera.stop()
+        finally:
+            self._end_workers()
+        self._stopping.set()
+        self._reading.join(10)
+
+    def _end_workers(self) -> None:
         for process in self.processes.values():
             process.send_signal(signal.SIGCONT)
             process.terminate()
@@ -205,8 +217,7 @@ class Testbed:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
-        self._stopping.set()
-        self._reading.join(10)
+                process.wait()
 
     @property
     def now(self) -> float:
@@ -261,7 +272,7 @@ class Testbed:
         """Until every replica owns partitions and has been told so.
 
         Raises:
-            RuntimeError: a worker has ended, or they are not ready in time.
+            MeasurementError: a worker has ended, or they are not ready in time.
         """
         deadline = time.monotonic() + _READY_SECONDS
         while True:
@@ -271,10 +282,15 @@ class Testbed:
             for name, process in self.processes.items():
                 if process.poll() is not None:
                     log = (self._folder / f"{name}.log").read_text(errors="replace")
-                    raise RuntimeError(f"{name} ended with {process.returncode}: {log[-500:]}")
+                    raise MeasurementError(
+                        f"the worker {name} ended with {process.returncode}; the end of its log:\n"
+                        f"{log[-1000:]}"
+                    )
             if time.monotonic() > deadline:
                 owned = {name: row.partitions for name, row in rows.items()}
-                raise RuntimeError(f"not ready in time: {owned}")
+                raise MeasurementError(
+                    f"the workers are not ready within {_READY_SECONDS:g} s; partitions: {owned}"
+                )
             time.sleep(0.5)
 
     # -- load and results -----------------------------------------------------------------------

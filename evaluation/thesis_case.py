@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from dataflow.config.model import BALANCERS
+from dataflow.plugins import installed
+from evaluation.command import known_names
 from evaluation.load import frame_times, names_for_partitions, picture
 from evaluation.testbed import ReplicaPlan, Testbed, declaration
 
@@ -79,6 +82,15 @@ def declare(servers: str, *, swing: float = 0.8, **balancing: Any) -> dict[str, 
 
 def _service(rate: float, *, cv: float) -> dict[str, Any]:
     return {"distribution": "lognormal", "mean": 1 / rate, "cv": cv}
+
+
+def installed_balancers(text: str, option: str) -> list[str]:
+    """Balancers of a list with commas; also those of other packages.
+
+    Raises:
+        typer.BadParameter: one is not installed.
+    """
+    return known_names(text.split(","), installed(BALANCERS, "a balancer"), option)
 
 
 def start_cameras(bed: Testbed, count: int, seconds: float, seed: int) -> None:

@@ -19,8 +19,9 @@ from agents.balancing import (
     make_balancer,
 )
 from evaluation.simulation.cameras import Camera, Frame, frames
-from evaluation.simulation.cluster import Books, Group, Item, LinkSpec, ReplicaSpec
+from evaluation.simulation.cluster import Group
 from evaluation.simulation.events import Loop, Rank
+from evaluation.simulation.values import Books, Item, LinkSpec, ReplicaSpec
 
 _PROBE_BYTES = 60
 """A question for a queue's length, or its answer: what ``jsq`` would have to send."""
