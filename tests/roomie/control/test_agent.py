@@ -83,6 +83,17 @@ def test_what_is_placed_serves_and_what_is_removed_goes(site: Site) -> None:
         wait_until(lambda: not any(site.folder.iterdir()), "no folder is left")
 
 
+def test_what_others_keep_in_the_servers_repository_stays(site: Site) -> None:
+    add_model(site.folder, "theirs", "double")
+    with site.running():
+        site.plant.place("m", [placed("m.1", "w")])
+        site.plant.wait_for("w", {"m.1": "ready"})
+        site.plant.remove("m")
+        site.plant.wait_for("w", {})
+        wait_until(lambda: not (site.folder / "m.1").exists(), "our own folder is gone")
+    assert (site.folder / "theirs" / "1" / "model.py").is_file()
+
+
 def test_a_change_of_the_window_is_made_in_place(site: Site) -> None:
     with site.running():
         site.plant.place("m", [placed("m.1", "w")])
