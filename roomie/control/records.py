@@ -6,7 +6,7 @@
 | ``roomie.placements`` | model | `Placement`, compacted | the active controller |
 | ``roomie.workers`` | worker | `WorkerReport`, compacted | each worker agent |
 | ``roomie.telemetry`` | worker | `Telemetry` | each worker agent |
-| ``roomie.status`` | model | `Status`: outcomes of orders, and why it was decided so | the active controller |
+| ``roomie.status`` | model | `Status`: outcomes of orders, and reasons | the active controller |
 | ``roomie.controller`` | controller | `ControllerReport`, compacted | each controller |
 | ``roomie.controller`` | ``#orders`` | `OrderMemory`, compacted | the active controller |
 | ``roomie.dead`` | model | a refused order, its reason and origin in headers | likewise |
