@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import faust
@@ -18,7 +18,7 @@ _STOP_SECONDS = 10.0
 
 
 async def _nothing() -> None:
-    """Nothing has to be done before an application is stopped."""
+    """Nothing has to be done."""
 
 
 class FaustThread:
@@ -33,6 +33,8 @@ class FaustThread:
         log: where it is said that one has ended.
         pauses: seconds before a new one is built: after the first failure, and at most.
         before_stop: awaited, in the loop's thread, before an application is stopped.
+        beside: runs once in the loop's thread, beside the applications, and is cancelled at the
+            end.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class FaustThread:
         log: logging.Logger,
         pauses: tuple[float, float],
         before_stop: Callable[[], Awaitable[object]] = _nothing,
+        beside: Callable[[], Coroutine[Any, Any, None]] = _nothing,
     ) -> None:
         self._build = build
         self._what = what
         self._log = log
         self._pauses = pauses
         self._before_stop = before_stop
+        self._beside = beside
         self.loop = asyncio.new_event_loop()
         self._again = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -86,6 +90,13 @@ class FaustThread:
             self._running.cancel()
 
     async def _run(self) -> None:
+        beside = self.loop.create_task(self._beside())
+        try:
+            await self._keep_running()
+        finally:
+            beside.cancel()
+
+    async def _keep_running(self) -> None:
         pause = self._pauses[0]
         while True:
             self._again.clear()

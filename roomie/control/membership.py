@@ -10,17 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import Any
+
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from dataflow.config import ClusterConfig
 from dataflow.transport import Received
+from dataflow.transport.faust_security import credentials
 from dataflow.transport.faust_thread import FaustThread, faust_app, raw_topic
+from roomie.control import predecessors
 from roomie.control.owner import Owner, ResignedError
 
 _log = logging.getLogger("videojam.roomie")
 
-_RESTART_SECONDS = (0.5, 5.0)
+_RESTART_SECONDS = (0.25, 1.0)
 """First and longest pause before an application that ended is built anew."""
+_HEARTBEAT_SECONDS = 1.0
+"""Most between two: by them a member hears that others have come or gone."""
 _RESIGN_SECONDS = 4.0
 """Longest wait for the controller to stop writing when its partition goes: below the session
 timeout, after which the partition is somebody else's anyway."""
@@ -54,12 +61,14 @@ class Membership:
         self._group = group
         self._owner = owner
         self._session_timeout = session_timeout
+        self._identity = predecessors.own_identity()
         self._faust = FaustThread(
             self._build,
             what="membership",
             log=_log,
             pauses=_RESTART_SECONDS,
             before_stop=self._resign,
+            beside=self._dismiss,
         )
         self._faust.start()
 
@@ -73,6 +82,21 @@ class Membership:
 
     # -- in the thread of the event loop -----------------------------------------------------------
 
+    async def _dismiss(self) -> None:
+        """Once: of those that this machine has lost before, none is waited for."""
+        servers = self._bootstrap_servers
+        security = credentials_to_aiokafka_auth(credentials(self._cluster.security))
+        try:
+            await predecessors.dismiss(
+                self._group,
+                self._identity,
+                {"bootstrap_servers": servers, **security},
+                seconds=2 * self._session_timeout,
+                host=socket.gethostname(),
+            )
+        except Exception:  # noqa: BLE001 - then the session timeout is waited for, as anywhere else
+            _log.exception("those that were killed here before cannot be made to leave the group")
+
     async def _resign(self) -> None:
         stopped = self._owner.revoked()
         done = await self._faust.loop.run_in_executor(None, stopped.wait, _RESIGN_SECONDS)
@@ -85,8 +109,9 @@ class Membership:
             bootstrap_servers=self._bootstrap_servers,
             cluster=self._cluster,
             loop=loop,
+            broker_client_id=self._identity,
             broker_session_timeout=self._session_timeout,
-            broker_heartbeat_interval=self._session_timeout / 4,
+            broker_heartbeat_interval=min(self._session_timeout / 4, _HEARTBEAT_SECONDS),
             broker_commit_interval=0.2,
             stream_wait_empty=False,
         )
