@@ -276,7 +276,9 @@ def _summarise(done: Trials) -> dict[str, dict[str, float]]:
             "mean_loss": float(found.mean()),
             "distance_points": float(100 * (found - best).mean()),
             "distance_percent": float(100 * distance.mean()),
-            "bound_percent": float(100 * np.nanmean((found - bound) / bound)),
+            "bound_percent": float(
+                100 * np.nanmean((found - bound) / np.where(bound > 0, bound, np.nan))
+            ),
             "distance_percent_95": float(100 * np.quantile(distance, 0.95)),
             "distance_percent_max": float(100 * distance.max()),
             "roomie_better_percent": float(100 * (own < found - EQUAL).mean()),
