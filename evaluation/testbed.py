@@ -85,7 +85,6 @@ class Totals:
         dropped: frames that lost something, by reason.
         dead: frames with dead letters.
         open: frames that had not ended.
-        duplicates: ends that came twice.
         offloaded: items handed on.
         offloaded_bytes: their bytes.
         control_records: rows and signals.
@@ -97,7 +96,6 @@ class Totals:
     dropped: dict[str, int] = field(default_factory=dict)
     dead: int = 0
     open: int = 0
-    duplicates: int = 0
     offloaded: int = 0
     offloaded_bytes: int = 0
     control_records: int = 0
@@ -326,7 +324,6 @@ class Testbed:
                 totals.produced += account.produced
                 totals.processed += account.processed
                 totals.open += account.open
-                totals.duplicates += account.duplicates
                 totals.dead += sum(account.dead.values())
                 for reason, count in account.dropped.items():
                     totals.dropped[reason] = totals.dropped.get(reason, 0) + count

@@ -69,7 +69,7 @@ def main(
                 f"cache of {len(costs.variants)} variants ({pairs} pairs), {name}: {value:.2f}"
             )
     if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=1))
+        json_file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
 def _measure(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -72,10 +71,6 @@ class Node:
         self._do(self.balancer.start(now))
         self._do(self.balancer.assigned(now, (self._partition,)))
         self._tick_forever(self._life)
-
-    def slow_down(self, mu: float) -> None:
-        """Another speed from the next batch on."""
-        self.spec = replace(self.spec, mu=mu)
 
     def die(self) -> list[Item]:
         """End at once; what was not finished is not committed, and comes back."""

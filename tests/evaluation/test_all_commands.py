@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pkgutil
+import re
 import runpy
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,20 +54,51 @@ def test_the_commands_are_found() -> None:
     assert len(commands()) > 20
 
 
+def shown_by(
+    name: str, *words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    """What `python -m NAME WORDS --help` prints."""
+    monkeypatch.setattr(sys, "argv", [name, *words, "--help"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
+    shown = capsys.readouterr()
+    assert (end.value.code, shown.err) == (0, "")
+    return shown.out
+
+
 @pytest.mark.parametrize("name", commands())
-@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 def test_help_has_an_example_and_needs_no_optional_package(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for package in ("torch", "matplotlib", "onnx"):
         monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(sys, "argv", [name, "--help"])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_module(name, run_name="__main__", alter_sys=True)
-    shown = capsys.readouterr()
-    assert end.value.code == 0
-    assert f"\n      python -m {name}" in shown.out, "end the module with evaluation.command.run"
-    assert shown.err == ""
+    shown = shown_by(name, monkeypatch=monkeypatch, capsys=capsys)
+    assert f"\n      python -m {name}" in shown, "end the module with evaluation.command.run"
+
+
+def documented() -> set[tuple[str, str]]:
+    """Commands of the evaluation that the documentation names, with what follows on the line."""
+    root = Path(__file__).parents[2]
+    return {
+        (name, rest)
+        for file in (root / "README.md", *(root / "docs").glob("*.md"))
+        for name, rest in re.findall(
+            r"python -m (evaluation(?:\.\w+)+)([^`\n]*)", file.read_text(encoding="utf-8")
+        )
+    }
+
+
+@pytest.mark.parametrize(("name", "rest"), sorted(documented()))
+def test_commands_of_the_documentation_have_the_options_that_it_gives_them(
+    name: str, rest: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert name in commands()
+    command = [word for word in rest.split()[:1] if word in {"compare", "exchange"}]
+    shown = shown_by(name, *command, monkeypatch=monkeypatch, capsys=capsys)
+    for option in re.findall(r"--[a-z-]+", rest):
+        assert re.search(rf"(^|\W){option}\W", shown), option
 
 
 @pytest.mark.parametrize(
