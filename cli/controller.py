@@ -28,6 +28,7 @@ from cli.service import (
     logged_errors,
     one_thread,
 )
+from cli.values import identifier
 from dataflow.errors import ConfigError
 from dataflow.logs import configure_logging
 
@@ -54,7 +55,7 @@ def controller(
 ) -> None:
     """Run one controller."""
     one_thread()  # it computes little, and beside others
-    called = name or f"{socket.gethostname()}-{os.getpid()}"
+    called = identifier("--name", name or f"{socket.gethostname()}-{os.getpid()}")
     configure_logging(log_level, log_format, context={"controller": called})
     _run(config, bootstrap_servers, called, wait_for_broker, (metrics_port, metrics_address))
 
@@ -71,7 +72,8 @@ def _run(
     from dataflow.transport.waiting import wait_for_broker
     from roomie.control.assembly import declared_roomie
     from roomie.control.metrics import ControllerCollector
-    from roomie.control.service import build_controller, check_topics, run_controller
+    from roomie.control.service import build_controller, run_controller
+    from roomie.control.topics import require_topics
 
     settings = effective_config(file, bootstrap_servers)
     declared_roomie(settings, file)
@@ -84,7 +86,7 @@ def _run(
             forecast=_forecast(settings),
         )
         wait_for_broker(transport, wait)
-        check_topics(transport, TopicNames(settings.deployment))
+        require_topics(transport, TopicNames(settings.deployment), decides=True)
         collector = ControllerCollector(
             made.sight.glance,
             deployment=settings.deployment,

@@ -42,8 +42,8 @@ def gpus(
     as_json: JsonOption = False,
 ) -> None:
     """Show GPUs and what runs on them."""
-    from cli.node import check_topics
     from dataflow.config import TopicNames
+    from roomie.control.topics import require_topics
     from roomie.devices import load_devices
 
     settings = effective_config(config, bootstrap_servers)
@@ -53,7 +53,7 @@ def gpus(
         stopping = stack.enter_context(stopping_on_signals(quiet=True))
         transport = stack.enter_context(open_transport(settings))
         transport.check()
-        check_topics(transport, names)
+        require_topics(transport, names)
         scene = Scene(transport, names, table)
         stack.enter_context(scene.follower)
         wait_ready(scene.follower, stopping, what="ROOMIE's topics")
