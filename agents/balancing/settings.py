@@ -72,7 +72,7 @@ class BalancingSettings:
     least: int = 1
     link_aware: bool = True
     gain: float = 0.002
-    gain_fraction: float = 0.05
+    gain_fraction: float = 0.2
     capacity: int | None = None
     full: float = 0.9
     late: float = 2.0

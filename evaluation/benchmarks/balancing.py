@@ -230,7 +230,7 @@ def compare(
     names = installed_balancers(balancers, "--balancers")
     counts = whole_numbers(cameras, "--cameras")
     base = "videojam" if "videojam" in names else names[0]
-    console = Console()
+    console = Console(width=150)
     found: dict[int, dict[str, list[Figures]]] = {}
     with temporary_broker() as broker, tempfile.TemporaryDirectory() as folder:
         for count in counts:
@@ -267,7 +267,7 @@ def exchange(
         python -m evaluation.benchmarks.balancing exchange
         python -m evaluation.benchmarks.balancing exchange --rounds 5 --json out/exchange.json
     """
-    console = Console()
+    console = Console(width=150)
     with temporary_broker() as broker, tempfile.TemporaryDirectory() as folder:
         runs = measure(
             {way: {"policy": "videojam", "exchange": way} for way in ("direct", "faust")},
