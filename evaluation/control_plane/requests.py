@@ -1,0 +1,169 @@
+"""What became of requests while things were killed. Pure; times in seconds of the run."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request, from when it was due until its client had an answer or gave up.
+
+    Attributes:
+        model: which one was asked.
+        sent: when it was due.
+        ended: when it had ended.
+        version: that answered; None if none did.
+        error: why it failed; None if it was answered well.
+    """
+
+    model: str
+    sent: float
+    ended: float
+    version: int | None = None
+    error: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether there was no answer, or a wrong one."""
+        return self.error is not None
+
+    @property
+    def seconds(self) -> float:
+        """Response time."""
+        return self.ended - self.sent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """From a death until all was as it should be again.
+
+    Attributes:
+        began: of it.
+        ended: of it.
+        excuses: whether requests may fail: those of which all the patience fell into it. Where
+            servers go on, none may.
+    """
+
+    began: float
+    ended: float
+    excuses: bool
+
+    def touches(self, request: Request) -> bool:
+        """Whether a request was under way in it."""
+        return request.ended >= self.began and request.sent <= self.ended
+
+    def hopeless(self, request: Request, patience: float) -> bool:
+        """Whether a request could not be answered in time: not before it began, nor after."""
+        return self.excuses and self.touches(request) and request.sent + patience <= self.ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Requests of an outage; each counts for the first one that it touches.
+
+    Attributes:
+        sent: how many.
+        failed: of them.
+        bound: how many of them may have failed.
+        unexcused: that failed and may not have; with their errors.
+        slowest: longest response time of one that was answered; 0 where none was.
+    """
+
+    sent: int
+    failed: int
+    bound: int
+    unexcused: tuple[str, ...]
+    slowest: float
+
+
+def account(
+    requests: Iterable[Request], outages: Sequence[Outage], patience: float
+) -> tuple[list[Served], tuple[str, ...]]:
+    """Count what became of requests.
+
+    Args:
+        requests: all of a run.
+        outages: in their order.
+        patience: seconds for which a client tries.
+
+    Returns:
+        One account an outage, and the errors of requests that failed outside all of them.
+    """
+    groups: list[list[Request]] = [[] for _ in outages]
+    calm: list[Request] = []
+    for request in requests:
+        touched = (n for n, outage in enumerate(outages) if outage.touches(request))
+        number = next(touched, None)
+        (calm if number is None else groups[number]).append(request)
+    served = []
+    for outage, group in zip(outages, groups, strict=True):
+        hopeless = [r for r in group if outage.hopeless(r, patience)]
+        failed = [r for r in group if r.failed]
+        excused = {id(r) for r in hopeless}
+        served.append(
+            Served(
+                sent=len(group),
+                failed=len(failed),
+                bound=len(hopeless),
+                unexcused=tuple(_told(r) for r in failed if id(r) not in excused),
+                slowest=max((r.seconds for r in group if not r.failed), default=0.0),
+            )
+        )
+    return served, tuple(_told(r) for r in calm if r.failed)
+
+
+def _told(request: Request) -> str:
+    first = (request.error or "").splitlines()[0]
+    return f"{request.model} at {request.sent:.1f} s, after {request.seconds:.1f} s: {first}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Second:
+    """Requests that ended in one second.
+
+    Attributes:
+        start: of it.
+        answered: well.
+        failed: not.
+        slowest: longest response time of those that were answered; 0 without.
+    """
+
+    start: int
+    answered: int
+    failed: int
+    slowest: float
+
+
+def by_second(requests: Iterable[Request]) -> list[Second]:
+    """What ended in each second, without a gap from the first to the last."""
+    bins: dict[int, list[Request]] = {}
+    for request in requests:
+        bins.setdefault(math.floor(request.ended), []).append(request)
+    if not bins:
+        return []
+    found = []
+    for start in range(min(bins), max(bins) + 1):
+        here = bins.get(start, [])
+        good = [r.seconds for r in here if not r.failed]
+        found.append(
+            Second(
+                start=start,
+                answered=len(good),
+                failed=len(here) - len(good),
+                slowest=max(good, default=0.0),
+            )
+        )
+    return found
+
+
+def longest_silence(
+    requests: Iterable[Request], version: int, *, since: float, until: float
+) -> float:
+    """Longest time within which a version did not answer."""
+    times = sorted(r.ended for r in requests if r.version == version and since <= r.ended <= until)
+    marks = [since, *times, until]
+    return max(later - earlier for earlier, later in itertools.pairwise(marks))
