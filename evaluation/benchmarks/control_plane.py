@@ -70,14 +70,20 @@ LimitOption = Annotated[
     float, typer.Option(min=0.1, help="Seconds from the last restart to converge within.")
 ]
 SeedOption = Annotated[int, typer.Option(help="Of the choice of victims.")]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(help="Keep data and logs below this folder, instead of deleting them."),
+]
 _KINDS = ",".join(KINDS)
 
 
 @app.command("deploy")
-def deploy_command(*, rounds: RoundsOption = 3, json_file: JsonOption = None) -> None:
+def deploy_command(
+    *, rounds: RoundsOption = 3, json_file: JsonOption = None, folder: FolderOption = None
+) -> None:
     """Deploy six models by events, one after the other and together."""
     with _ending():
-        deploying = _deploy(rounds)
+        deploying = _deploy(rounds, folder)
         _finish({"deploy": asdict(deploying)}, deploying.faults, json_file)
 
 
@@ -92,22 +98,25 @@ def kills_command(
     seed: SeedOption = 1,
     json_file: JsonOption = None,
     plot: PlotOption = None,
+    folder: FolderOption = None,
 ) -> None:
     """Kill parts in turn and together, under load."""
     chosen = _chosen(kinds)
     plan = Plan(kinds=chosen, rounds=rounds, rate=rate, away=away, limit=limit, seed=seed)
     with _ending():
-        killing = _kill(plan)
+        killing = _kill(plan, folder)
         if plot is not None:
             draw(killing, plot)
         _finish({"kills": _killing_json(killing)}, killing.faults(), json_file)
 
 
 @app.command("rollbacks")
-def rollbacks_command(*, rate: RateOption = 30.0, json_file: JsonOption = None) -> None:
+def rollbacks_command(
+    *, rate: RateOption = 30.0, json_file: JsonOption = None, folder: FolderOption = None
+) -> None:
     """Bring in versions that cannot serve, under load."""
     with _ending():
-        rolling = _roll_back(rate)
+        rolling = _roll_back(rate, folder)
         _finish({"rollbacks": _rolling_json(rolling)}, rolling.faults(), json_file)
 
 
@@ -119,14 +128,15 @@ def all_command(
     seed: SeedOption = 1,
     json_file: JsonOption = None,
     plot: PlotOption = None,
+    folder: FolderOption = None,
 ) -> None:
     """All three, each on a site of its own."""
     with _ending():
-        deploying = _deploy(rounds)
-        killing = _kill(Plan(rounds=rounds, rate=rate, seed=seed))
+        deploying = _deploy(rounds, folder)
+        killing = _kill(Plan(rounds=rounds, rate=rate, seed=seed), folder)
         if plot is not None:
             draw(killing, plot)
-        rolling = _roll_back(30.0)
+        rolling = _roll_back(30.0, folder)
         _finish(
             {
                 "deploy": asdict(deploying),
@@ -163,7 +173,7 @@ class _Run:
 
 
 @contextmanager
-def _running(what: str) -> Iterator[_Run]:
+def _running(what: str, kept: Path | None) -> Iterator[_Run]:
     began = time.monotonic()
 
     def clock() -> float:
@@ -175,8 +185,8 @@ def _running(what: str) -> Iterator[_Run]:
     ensure_installed(cache_home(), report=lambda step: say(step.message))
     say(f"starting Kafka, a controller and {len(GPUS)} workers")
     with (
-        tempfile.TemporaryDirectory(prefix="videojam-control-plane-") as folder,
-        Site(Path(folder), clock=clock) as site,
+        _folder(what, kept) as folder,
+        Site(folder, clock=clock) as site,
         Watch(site, clock=clock) as watch,
     ):
         watch.until_complete()
@@ -184,15 +194,27 @@ def _running(what: str) -> Iterator[_Run]:
         say("ending everything")
 
 
-def _deploy(rounds: int) -> Deploying:
-    with _running("deploy") as run:
+@contextmanager
+def _folder(what: str, kept: Path | None) -> Iterator[Path]:
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="videojam-control-plane-") as folder:
+            yield Path(folder)
+        return
+    folder_kept = kept.absolute() / what
+    if folder_kept.exists():
+        raise RuntimeError(f"{folder_kept} is there already\n  remedy: --folder names a new one")
+    yield folder_kept
+
+
+def _deploy(rounds: int, folder: Path | None) -> Deploying:
+    with _running("deploy", folder) as run:
         found = deploy(run.site, run.watch, rounds=rounds, say=run.say)
     _out.print(deploy_table(found.deployed))
     return found
 
 
-def _kill(plan: Plan) -> Killing:
-    with _running("kills") as run:
+def _kill(plan: Plan, folder: Path | None) -> Killing:
+    with _running("kills", folder) as run:
         found = kill(run.site, run.watch, plan, clock=run.clock, say=run.say)
     _out.print(kills_table(found))
     failed = sum(request.failed for request in found.requests)
@@ -203,8 +225,8 @@ def _kill(plan: Plan) -> Killing:
     return found
 
 
-def _roll_back(rate: float) -> RollingBack:
-    with _running("rollbacks") as run:
+def _roll_back(rate: float, folder: Path | None) -> RollingBack:
+    with _running("rollbacks", folder) as run:
         found = roll_back(run.site, run.watch, rate=rate, clock=run.clock, say=run.say)
     _out.print(rollbacks_table(found))
     return found
@@ -217,7 +239,7 @@ def _ending() -> Iterator[None]:
     Whatever cannot be started is said in a sentence.
     """
     # Connections to what was killed are lost: that is what this is about.
-    logging.getLogger("videojam").setLevel(logging.ERROR)
+    logging.getLogger("videojam").setLevel(logging.CRITICAL)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

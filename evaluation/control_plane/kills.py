@@ -20,7 +20,7 @@ from evaluation.control_plane.deploying import SOURCE, SPECS, deploy_all
 from evaluation.control_plane.load import SETTINGS, Load, wait_for_answers
 from evaluation.control_plane.models import BATCH, write_model
 from evaluation.control_plane.orders import Ledger, broken_promises
-from evaluation.control_plane.requests import Outage, Request, Served, account
+from evaluation.control_plane.requests import Outage, Request, Served, account, summed_up
 from evaluation.control_plane.site import Site
 from evaluation.control_plane.watching import Convergence, Watch
 from roomie.control.client import RoomieClient
@@ -106,9 +106,8 @@ class Killing:
                 )
             found += (f"{what}: {orphan} is an orphan" for orphan in kill.convergence.orphans)
             found += (f"{what}: {remnant} still runs" for remnant in kill.remains)
-            found += (f"{what}: a request failed: {error}" for error in served.unexcused)
-        found += (f"a request failed while nothing was dead: {error}" for error in self.stray)
-        return found
+            found += summed_up(f"that could have been answered in {what}", served.unexcused)
+        return found + summed_up("while nothing was dead", self.stray)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,4 +292,9 @@ def _told(kill: Kill) -> str:
     whose = f" of {kill.victim}" if kill.victim else ""
     if kill.seconds is None:
         return f"{kill.kind}{whose}: NOT converged: {'; '.join(kill.convergence.lacking)}"
-    return f"{kill.kind}{whose}: converged {kill.seconds:.1f} s after the last restart"
+    last = (
+        f" (the last of it: {'; '.join(kill.convergence.last[:2])})"
+        if kill.convergence.last
+        else ""
+    )
+    return f"{kill.kind}{whose}: converged {kill.seconds:.1f} s after the last restart{last}"

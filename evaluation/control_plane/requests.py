@@ -109,14 +109,23 @@ def account(
                 sent=len(group),
                 failed=len(failed),
                 bound=len(hopeless),
-                unexcused=tuple(_told(r) for r in failed if id(r) not in excused),
+                unexcused=tuple(told(r) for r in failed if id(r) not in excused),
                 slowest=max((r.seconds for r in group if not r.failed), default=0.0),
             )
         )
-    return served, tuple(_told(r) for r in calm if r.failed)
+    return served, tuple(told(r) for r in calm if r.failed)
 
 
-def _told(request: Request) -> str:
+def summed_up(what: str, errors: Sequence[str]) -> list[str]:
+    """One sentence about any number of failed requests; none where there are none."""
+    if not errors:
+        return []
+    some = f"{len(errors)} requests" if len(errors) > 1 else "a request"
+    return [f"{some} failed {what}; the first: {errors[0]}"]
+
+
+def told(request: Request) -> str:
+    """What became of a failed request, in a line."""
     first = (request.error or "").splitlines()[0]
     return f"{request.model} at {request.sent:.1f} s, after {request.seconds:.1f} s: {first}"
 

@@ -10,7 +10,7 @@ from evaluation.control_plane.deploying import PATIENCE, SOURCE
 from evaluation.control_plane.load import Load, wait_for_answers
 from evaluation.control_plane.models import BATCH, Behaviour, write_model
 from evaluation.control_plane.orders import Ledger
-from evaluation.control_plane.requests import Request, longest_silence
+from evaluation.control_plane.requests import Request, longest_silence, summed_up, told
 from evaluation.control_plane.site import Site
 from evaluation.control_plane.watching import Watch
 from roomie.control.client import RoomieClient
@@ -19,6 +19,8 @@ from roomie.control.records import ModelSpec
 MODEL = "squeezenet1_1"
 CASES: tuple[Behaviour, ...] = ("broken", "erring", "slow", "good")
 """Of the versions that follow version 1. The last one shows that what is good is let in."""
+_SETTLE_SECONDS = 30.0
+"""For the version that was given up to be gone."""
 SILENCE_SECONDS = 1.0
 """Longest time for which the old version may not have answered."""
 
@@ -67,11 +69,11 @@ class Attempted(Attempt):
     def faults(self) -> list[str]:
         """What should not have been, a sentence each."""
         what = f"version {self.version} ({self.behaviour})"
-        expected = "rolled-out" if self.behaviour == "good" else "rolled-back"
         found = [f"{what}: {lack}" for lack in self.lacking]
-        found += (f"{what}: a request failed: {error}" for error in self.errors)
-        if self.outcome != expected:
-            found.append(f"{what} is {self.outcome}, not {expected}: {self.reason}")
+        found += summed_up(f"while {what} was on its way in", self.errors)
+        wanted = expected(self.behaviour)
+        if self.outcome != wanted:
+            found.append(f"{what} is {self.outcome}, not {wanted}: {self.reason}")
         if self.behaviour != "good":
             if not self.kept:
                 found.append(f"{what}: instances of the old version were replaced")
@@ -97,13 +99,14 @@ class RollingBack:
 
     def faults(self) -> list[str]:
         """What should not have been, a sentence each."""
-        told = {error for attempt in self.attempts for error in attempt.errors}
         found = [fault for attempt in self.attempts for fault in attempt.faults()]
-        return found + [
-            f"a request failed while no version was on its way in: {request.error}"
-            for request in self.requests
-            if request.error is not None and request.error not in told
-        ]
+        known = {error for attempt in self.attempts for error in attempt.errors}
+        calm = [told(r) for r in self.requests if r.failed and told(r) not in known]
+        found += summed_up("while no version was on its way in", calm)
+        untried = [case for case in CASES if case not in {a.behaviour for a in self.attempts}]
+        if untried:
+            found.append(f"not tried after that: {', '.join(untried)}")
+        return found
 
 
 def roll_back(
@@ -140,8 +143,10 @@ def roll_back(
             for version, behaviour in enumerate(CASES, 2):
                 time.sleep(1.0)
                 attempt = _attempt(watch, roomie, ledger, version, clock=clock)
-                say(f"version {version} ({behaviour}) is {attempt.outcome}: {attempt.reason}")
                 attempts.append(attempt)
+                say(f"version {version} ({behaviour}) is {attempt.outcome}: {attempt.reason}")
+                if attempt.outcome != expected(behaviour):
+                    break  # what serves now is not what the others are to be held against
             requests = load.finish()
     return RollingBack(
         attempts=tuple(seen(attempt, requests) for attempt in attempts), requests=tuple(requests)
@@ -167,14 +172,14 @@ def _attempt(
     ledger.acknowledged(order, succeeds=behaviour == "good")
     outcome = roomie.wait(order, timeout=PATIENCE)
     ended = clock()
-    came = watch.converge(ledger.wishes(), PATIENCE)
+    came = watch.converge(ledger.wishes(), _SETTLE_SECONDS)
     return Attempt(
         behaviour=behaviour,
         version=version,
         began=began,
         ended=ended,
         outcome=outcome.event,
-        reason=outcome.reason,
+        reason=outcome.reason.splitlines()[0],
         kept=_instances(watch) == before,
         lacking=came.lacking,
     )
@@ -183,6 +188,11 @@ def _attempt(
 def _instances(watch: Watch) -> set[str]:
     placement = watch.placements.rows().get(MODEL)
     return set() if placement is None else {i.id for i in placement.instances}
+
+
+def expected(behaviour: Behaviour) -> str:
+    """How the order for a version of it is to end."""
+    return "rolled-out" if behaviour == "good" else "rolled-back"
 
 
 def seen(attempt: Attempt, requests: list[Request]) -> Attempted:
@@ -199,6 +209,6 @@ def seen(attempt: Attempt, requests: list[Request]) -> Attempted:
         lacking=attempt.lacking,
         old=sum(r.version == 1 for r in meanwhile),
         new=sum(r.version == attempt.version for r in meanwhile),
-        errors=tuple(r.error for r in meanwhile if r.error is not None),
+        errors=tuple(told(r) for r in meanwhile if r.failed),
         silence=longest_silence(meanwhile, 1, since=attempt.began, until=attempt.ended),
     )

@@ -29,11 +29,13 @@ class Convergence:
 
     Attributes:
         at: when it was seen to have converged; None if it was not in time.
-        lacking: what was not as it should be when it was last looked at.
+        last: what was not as it should be at the look before.
+        lacking: what was not as it should be when the time was over; empty if it has converged.
         orphans: instances among that.
     """
 
     at: float | None
+    last: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
 
@@ -155,6 +157,7 @@ class Watch:
             seconds: for how long to wait.
         """
         deadline = self._clock() + seconds
+        last: tuple[str, ...] = ()
         while True:
             look = self.look()
             lacking = misplaced(look, wishes)
@@ -163,10 +166,12 @@ class Watch:
                 lacking = unanswered(self.ask(look))
             now = self._clock()
             if not lacking:
-                return Convergence(at=now)
+                return Convergence(at=now, last=last)
             if now > deadline:
                 lacking += self._site.faults()
-                return Convergence(at=None, lacking=tuple(lacking), orphans=orphans(look))
+                told = tuple(lacking)
+                return Convergence(at=None, last=last, lacking=told, orphans=orphans(look))
+            last = tuple(lacking)
             time.sleep(_PAUSE_SECONDS)
 
     # -- what was said ----------------------------------------------------------------------------
