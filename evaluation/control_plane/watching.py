@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from dataflow.errors import BrokerError
-from evaluation.control_plane.convergence import Look, misplaced, orphans, unanswered
+from evaluation.control_plane.convergence import Index, Look, misplaced, orphans, unanswered
 from evaluation.control_plane.models import INPUT, version_of
 from evaluation.control_plane.orders import Wish
 from evaluation.control_plane.site import Site
@@ -104,7 +104,7 @@ class Watch:
         versions = self._executor.map(lambda i: (i.id, self._version(look, i)), placed)
         return replace(look, answers={name: v for name, v in versions if v is not None})
 
-    def _index(self, url: str) -> dict[str, str] | None:
+    def _index(self, url: str) -> Index | None:
         try:
             return {name: entry.state for name, entry in self._servers[url].index().items()}
         except InferenceError:
