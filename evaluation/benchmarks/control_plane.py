@@ -229,6 +229,8 @@ def _roll_back(rate: float, folder: Path | None) -> RollingBack:
     with _running("rollbacks", folder) as run:
         found = roll_back(run.site, run.watch, rate=rate, clock=run.clock, say=run.say)
     _out.print(rollbacks_table(found))
+    for attempt in found.attempts:
+        _out.print(f"{attempt.behaviour}: {attempt.reason}", soft_wrap=True)
     return found
 
 
@@ -324,7 +326,6 @@ def rollbacks_table(rolling: RollingBack) -> Table:
         "after s", "answers of the old", "of it", "failed", "longest without the old s",
     ):  # fmt: skip
         table.add_column(column, justify="right")
-    table.add_column("why")
     for attempt in rolling.attempts:
         table.add_row(
             attempt.behaviour,
@@ -334,7 +335,6 @@ def rollbacks_table(rolling: RollingBack) -> Table:
             str(attempt.new),
             str(len(attempt.errors)),
             f"{attempt.silence:.2f}",
-            attempt.reason,
         )
     return table
 
