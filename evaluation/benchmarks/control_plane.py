@@ -3,11 +3,6 @@
 A real Kafka, real `videojam controller` and `videojam node` processes, four real Triton servers on
 this machine's processor, as four GPUs of declared sizes, and requests through `InstanceClient`.
 
-- ``deploy``: six models from an empty cluster, by events; from event to ready, and the controller's
-  part in it.
-- ``kills``: controller, worker agent, Triton, node and broker, in turn and all together.
-- ``rollbacks``: versions that fail to load, err, or are slow, and one that is good.
-
 Exits with 1, and says why, when something that has to hold does not: an acknowledged order is lost
 or has two outcomes, an instance is orphaned, a request fails that could have been answered, a site
 has not converged in time after the last restart, an old version stops serving.
@@ -81,7 +76,7 @@ _KINDS = ",".join(KINDS)
 def deploy_command(
     *, rounds: RoundsOption = 3, json_file: JsonOption = None, folder: FolderOption = None
 ) -> None:
-    """Deploy six models by events, one after the other and together."""
+    """From an empty cluster to six models that serve, by events, and who takes the time."""
     with _ending():
         deploying = _deploy(rounds, folder)
         _finish({"deploy": asdict(deploying)}, deploying.faults, json_file)
@@ -100,7 +95,7 @@ def kills_command(
     plot: PlotOption = None,
     folder: FolderOption = None,
 ) -> None:
-    """Kill parts in turn and together, under load."""
+    """Kill controller, worker agent, Triton, node and broker under load, in turn and together."""
     chosen = _chosen(kinds)
     plan = Plan(kinds=chosen, rounds=rounds, rate=rate, away=away, limit=limit, seed=seed)
     with _ending():
@@ -114,7 +109,7 @@ def kills_command(
 def rollbacks_command(
     *, rate: RateOption = 30.0, json_file: JsonOption = None, folder: FolderOption = None
 ) -> None:
-    """Bring in versions that cannot serve, under load."""
+    """Bring in versions that fail to load, err or are slow, and a good one, under load."""
     with _ending():
         rolling = _roll_back(rate, folder)
         _finish({"rollbacks": _rolling_json(rolling)}, rolling.faults(), json_file)
