@@ -141,11 +141,12 @@ def node(
     )
     table = load_devices(devices)
     found, refresh = _gpus(gpu or [], device or [], table)
-    serving, folder = _serving(
+    instances = InstanceRepository(models, _folder(name, triton, repository), copy=copy)
+    serving = _serving(
         name,
         triton=triton,
         metrics=triton_metrics,
-        repository=repository,
+        repository=instances.folder,
         host=host,
         grpc_port=grpc_port,
         executions=executions,
@@ -177,7 +178,7 @@ def node(
                 settings=patience,
             ),
             serving,
-            InstanceRepository(models, folder, copy=copy),
+            instances,
             transport,
             names,
             gpus=tuple(report(name, number, entry) for number, entry in enumerate(found)),
@@ -245,38 +246,47 @@ def _gpus(
     return found, lambda: choose(driver.gpus(table), chosen)
 
 
+def _folder(name: str, triton: str | None, repository: Path | None) -> Path:
+    """Where the worker's server finds its instances.
+
+    Raises:
+        ConfigError: a server was named, but not its repository.
+    """
+    from dataflow.broker.paths import data_home
+    from roomie.triton.local import default_repository
+
+    if repository is not None:
+        return repository.expanduser().absolute()
+    if triton is not None:
+        raise ConfigError(
+            "the model repository of that Triton has to be known",
+            key="--repository",
+            remedy="name the folder that it was started with (--model-repository), "
+            "as it is called on this machine",
+        )
+    return default_repository(data_home(), name).absolute()
+
+
 def _serving(
     name: str,
     *,
     triton: str | None,
     metrics: str | None,
-    repository: Path | None,
+    repository: Path,
     host: str,
     grpc_port: int,
     executions: int | None,
     visible: list[str],
-) -> tuple[Serving, Path]:
-    """The worker's server, and the folder of its instances.
-
-    Raises:
-        ConfigError: a server was named, but not its repository.
-    """
+) -> Serving:
+    """The worker's server: ours, whose instances lie in ``repository``, or one that runs."""
     from dataflow.broker.paths import cache_home, data_home
     from roomie.control.serving import ForeignServer, OwnServer
     from roomie.triton.grpc import GrpcTriton
     from roomie.triton.install import ensure_installed
-    from roomie.triton.local import TritonSettings, default_repository
+    from roomie.triton.local import TritonSettings
 
     if triton is not None:
-        if repository is None:
-            raise ConfigError(
-                "the model repository of that Triton has to be known",
-                key="--repository",
-                remedy="name the folder that it was started with (--model-repository), "
-                "as it is called on this machine",
-            )
-        client = GrpcTriton(triton, metrics_url=metrics, call_seconds=2.0)
-        return ForeignServer(client), repository.expanduser().absolute()
+        return ForeignServer(GrpcTriton(triton, metrics_url=metrics, call_seconds=2.0))
     home, cache = data_home(), cache_home()
     with show_progress("preparing tritonserver") as progress:
         ensure_installed(cache, report=progress)
@@ -288,5 +298,4 @@ def _serving(
         devices=",".join(visible) or None,
         executions=executions,
     )
-    folder = repository.expanduser().absolute() if repository else default_repository(home, name)
-    return OwnServer(settings, home, cache), folder.absolute()
+    return OwnServer(settings, home, cache)

@@ -23,9 +23,11 @@ from roomie.control.agent_values import (
     AgentSettings,
     Load,
     Remove,
+    Seen,
     Wanted,
     wanted_on,
 )
+from roomie.control.faults import Faults
 from roomie.control.follower import Follower, Table
 from roomie.control.meter import Meter
 from roomie.control.operations import Watch, perform
@@ -112,6 +114,7 @@ class Agent:
         self._clock = clock
         self._monotonic = monotonic
         self._core = AgentCore(options.settings)
+        self._faults = Faults()
         self._watch = Watch(repository)
         self._meter = Meter(options.worker)
         self._wake = threading.Event()
@@ -128,6 +131,11 @@ class Agent:
         self._reported: tuple[object, ...] | None = None
         self._report_due = -float("inf")
         self._telemetry_due = -float("inf")
+
+    @property
+    def faults(self) -> Mapping[str, int]:
+        """How often something failed that the agent has outlived, by what it was."""
+        return self._faults.counts
 
     def stop(self) -> None:
         """Make `run` return, soon."""
@@ -160,36 +168,51 @@ class Agent:
     def _loop(self, producer: Producer, executor: ThreadPoolExecutor) -> None:
         began = self._monotonic()
         while not self._stopping.is_set():
-            now = self._monotonic()
-            server = self._serving.tend(now)
-            if self._serving.died():
-                self._core.server_died(now)
-            self._take_outcomes(now)
-            seen = None
-            if server is not None:
-                self._url = self._advertised(server.url)
-                seen = self._watch.look(server)
-            wanted = self._placed() if self._follower.ready() else None
-            for action in self._core.decide(wanted, seen, self._monotonic()):
-                if server is None:
-                    continue  # never: where there is none, nothing is decided
-                if isinstance(action, Remove):
-                    # At once, so that it never meets a load of the same instance.
-                    self._perform(action, server)
-                else:
-                    executor.submit(self._perform, action, server)
-            self._end_the_hung(server, answered=seen is not None)
-            self._measure(producer, seen is not None)
+            # Whatever fails, the lease is renewed: instances that serve are not to lose their
+            # place because something beside them went wrong.
+            with self._faults.outlived("deciding"):
+                self._act(producer, executor)
             if not self._core.looking() or self._monotonic() - began > _FIRST_REPORT_SECONDS:
-                self._report(producer)
-            producer.poll(0)
+                with self._faults.outlived("reporting"):
+                    self._report(producer)
+            with self._faults.outlived("sending"):
+                producer.poll(0)
             self._wake.wait(_TICK_SECONDS)
             self._wake.clear()
 
-    def _end_the_hung(self, server: InferenceServer | None, *, answered: bool) -> None:
+    def _act(self, producer: Producer, executor: ThreadPoolExecutor) -> None:
+        now = self._monotonic()
+        server: InferenceServer | None = None
+        with self._faults.outlived("tending the server"):
+            server = self._serving.tend(now)
+        if self._serving.died():
+            self._core.server_died(now)
+        self._take_outcomes(now)
+        seen: Mapping[str, Seen] | None = None
+        silent = False
+        if server is not None:
+            with self._faults.outlived("looking at the server"):
+                self._url = self._advertised(server.url)
+                seen = self._watch.look(server)
+                silent = seen is None
+        wanted = self._placed() if self._follower.ready() else None
+        for action in self._core.decide(wanted, seen, self._monotonic()):
+            if server is None:
+                continue  # never: where there is none, nothing is decided
+            if isinstance(action, Remove):
+                # At once, so that it never meets a load of the same instance.
+                self._perform(action, server)
+            else:
+                executor.submit(self._perform, action, server)
+        with self._faults.outlived("ending the server"):
+            self._end_the_hung(silent=silent)
+        with self._faults.outlived("telemetry"):
+            self._measure(producer, seen is not None)
+
+    def _end_the_hung(self, *, silent: bool) -> None:
         """A server that runs and does not answer for long is ended."""
         now = self._monotonic()
-        if server is None or answered:
+        if not silent:
             self._silent_since = None
         elif self._silent_since is None:
             self._silent_since = now
@@ -242,9 +265,10 @@ class Agent:
         if not looked:
             return
         batches = {name: wanted.tuning.batch for name, wanted in self._wanted.items()}
-        telemetry = self._meter.measure(
-            self._watch.statistics, batches, self._clock(), self._used_bytes()
-        )
+        used: Mapping[str, int] = {}
+        with self._faults.outlived("asking for the GPUs' memory"):
+            used = self._used_bytes()
+        telemetry = self._meter.measure(self._watch.statistics, batches, self._clock(), used)
         if telemetry is not None and (telemetry.instances or telemetry.used_bytes):
             self._send(producer, self._names.telemetry, telemetry.to_json())
 

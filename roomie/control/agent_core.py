@@ -93,7 +93,8 @@ class AgentCore:
         self._answered_at = None
         for entry in self._entries.values():
             work, entry.work = entry.work, None
-            if work is not None and not isinstance(work.action, Unload):
+            interrupted = work is not None and not isinstance(work.action, Unload)
+            if interrupted and not entry.verified:
                 self._failed(entry, "the server died meanwhile", now)
             self._lost(entry, now)
 
@@ -298,6 +299,8 @@ class AgentCore:
             return
         entry.verified = False
         entry.losses += 1
+        # Attempts to change how it ran say nothing about one to load it.
+        entry.anew()
         if entry.losses > 1:  # it may be what kills the server: do not do so all the time
             entry.retry_at = now + self.settings.pause(entry.losses - 1)
 

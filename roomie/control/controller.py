@@ -115,9 +115,12 @@ class Controller:
 
     def obey(self, record: Received) -> Future[None]:
         """See `roomie.control.owner.Owner`."""
-        order = Ordered(record, Future())
-        self._inbox.put(order)
-        return order.done
+        done: Future[None] = Future()
+        # It is on its way: who waits for it may cease to wait, but not call it off. Else the term
+        # would meet a cancelled future when the order has been acted on, and end by that.
+        done.set_running_or_notify_cancel()
+        self._inbox.put(Ordered(record, done))
+        return done
 
     # -- in the controller's thread ----------------------------------------------------------------
 

@@ -166,11 +166,19 @@ class Core:
         if order.spec is not None:
             return self._planner.fault(order.spec)
         if order.type == "scale":
-            most = self.book[order.model].spec.max_instances
-            if most is not None and (order.instances or 1) > most:
+            return self._too_many(self.book[order.model], order.instances or 1)
+        return None
+
+    def _too_many(self, placement: Placement, instances: int) -> str | None:
+        """Why a model may not have so many: each of its versions has its own limit."""
+        specs = [placement.spec]
+        if placement.rollout is not None:
+            specs.append(placement.rollout.spec)
+        for spec in specs:
+            if spec.max_instances is not None and instances > spec.max_instances:
                 return (
-                    f"{order.instances} instances are more than the {most} that max_instances "
-                    "allows; update the model first"
+                    f"{instances} instances are more than the {spec.max_instances} that "
+                    f"max_instances of version {spec.version} allows; update the model first"
                 )
         return None
 
@@ -199,11 +207,7 @@ class Core:
             self._lifecycle.begin(order, spec, now, first=False)
         else:
             self._lifecycle.withdraw(model, now)
-            extra = before.extra
-            if spec.max_instances is None:
-                extra = 0
-            else:
-                extra = min(extra, spec.max_instances - spec.instances)
+            extra = min(before.extra, spec.most_extra)
             base = [i.id for i in self.book[model].instances if not i.extra]
             self.book.edit(model, spec=spec, extra=extra)
             self.book.edit_instances(model, base, reserved=spec.reserved)
@@ -215,18 +219,13 @@ class Core:
         placement = self.book[model]
         reason = f"{placement.spec.instances} to {instances} instances"
         self.book.say(model, "accepted", reason, now, order=order.id)
-        most = placement.spec.max_instances
-        extra = placement.extra if most is None else min(placement.extra, most - instances)
+        spec = placement.spec.model_copy(update={"instances": instances})
         rollout = placement.rollout
         if rollout is not None:
-            spec = rollout.spec.model_copy(update={"instances": instances})
-            rollout = rollout.model_copy(update={"spec": spec})
-        self.book.edit(
-            model,
-            spec=placement.spec.model_copy(update={"instances": instances}),
-            rollout=rollout,
-            extra=extra,
-        )
+            incoming = rollout.spec.model_copy(update={"instances": instances})
+            rollout = rollout.model_copy(update={"spec": incoming})
+        extra = min(placement.extra, spec.most_extra)
+        self.book.edit(model, spec=spec, rollout=rollout, extra=extra)
 
     def _undeploy(self, order: Order, now: float) -> None:
         model = order.model

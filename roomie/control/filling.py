@@ -118,7 +118,7 @@ class Filler:
     ) -> list[_Missing]:
         there = serving(placement, incoming=incoming)
         base = spec.instances - sum(not i.extra for i in there)
-        extra = placement.extra - sum(i.extra for i in there)
+        extra = min(placement.extra, spec.most_extra) - sum(i.extra for i in there)
         kinds = [False] * max(0, base) + [True] * max(0, extra)
         load = None if incoming else self.loads.get(spec.model)
         duty = 1.0

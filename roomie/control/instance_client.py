@@ -19,8 +19,8 @@ from dataflow.errors import ConfigError
 from dataflow.transport import Transport
 from roomie.control.follower import Follower, Table
 from roomie.control.records import Placement
-from roomie.control.spread import Candidate, Spreader
-from roomie.errors import BadRequestError, NoInstanceError, UnavailableError
+from roomie.control.spread import Candidate, Sending, Spreader
+from roomie.errors import NoInstanceError, UnavailableError
 from roomie.triton.grpc import GrpcTriton
 from roomie.triton.server import InferenceServer, ModelDescription, Tensor, Tensors
 
@@ -70,6 +70,10 @@ class ClientCounts:
     failed: int
     moved: int
     by_instance: dict[str, int]
+
+
+class _TooLargeError(Exception):
+    """No instance that is ready takes so many items at once."""
 
 
 class InstanceClient:
@@ -153,28 +157,36 @@ class InstanceClient:
         Raises:
             NoInstanceError: none is ready in time.
         """
-        if self._described is None:
-            self._described = self._ask(0, lambda server, name: server.describe(name))
-        return self._described
+        return self._description(self._monotonic())
 
     def infer(self, inputs: Tensors, *, outputs: Sequence[str] = ()) -> dict[str, Tensor]:
         """One request, answered by one instance.
 
+        More items than any instance that is ready takes at once are asked for piece by piece.
+
         Args:
-            inputs: by name; with the batch axis if the model has one. No more items than the
-                instances' batch.
+            inputs: by name; with the batch axis if the model has one.
             outputs: which to return; all when empty.
 
         Raises:
             NoInstanceError: none was ready in time, or all that were asked failed.
             BadRequestError: the inputs do not fit the model.
         """
-        items = max((value.shape[0] for value in inputs.values() if value.ndim), default=1)
+        began = self._monotonic()
+        items = 1
+        if self._description(began).max_batch > 0:
+            items = max((value.shape[0] for value in inputs.values() if value.ndim), default=1)
         timeout = self._settings.timeout
-        return self._ask(
-            items,
-            lambda server, name: server.infer(name, inputs, outputs=outputs, timeout=timeout),
-        )
+        try:
+            return self._ask(
+                items,
+                lambda server, name: server.infer(name, inputs, outputs=outputs, timeout=timeout),
+                began,
+            )
+        except _TooLargeError:
+            # One after the other: this may be one of the threads of `infer_all`.
+            pieces = _cut(inputs, items, self._piece(items))
+            return _join([self.infer(piece, outputs=outputs) for piece in pieces])
 
     def infer_all(self, inputs: Tensors, *, outputs: Sequence[str] = ()) -> dict[str, Tensor]:
         """Any number of items, cut into requests that run at the same time on several instances.
@@ -192,11 +204,7 @@ class InstanceClient:
         """
         count = len(next(iter(inputs.values())))
         batched = self.describe().max_batch > 0
-        size = self._piece(count) if batched else 1
-        pieces = [
-            {name: value[start : start + size] for name, value in inputs.items()}
-            for start in range(0, count, size)
-        ]
+        pieces = _cut(inputs, count, self._piece(count) if batched else 1)
         if not batched:
             pieces = [{name: value[0] for name, value in piece.items()} for piece in pieces]
         if len(pieces) == 1:
@@ -205,24 +213,34 @@ class InstanceClient:
             answers = list(
                 self._executor.map(lambda piece: self.infer(piece, outputs=outputs), pieces)
             )
-        join = np.concatenate if batched else np.stack
-        return {name: join([answer[name] for answer in answers]) for name in answers[0]}
+        return _join(answers, batched=batched)
+
+    def _description(self, began: float) -> ModelDescription:
+        """See `describe`; the patience of whoever asks has run since ``began``."""
+        described = self._described
+        if described is None:
+            described = self._ask(0, lambda server, name: server.describe(name), began)
+            self._described = described
+        return described
 
     def _piece(self, count: int) -> int:
         """Items of a request, so that every instance takes it and all of them have work."""
         ready = self.instances()
-        if not ready:
-            return 1
+        if not ready:  # any more; what is too much for those that come is cut again
+            return count
         return max(1, min(*(c.batch for c in ready), -(-count // len(ready))))
 
-    def _ask(self, items: int, call: Callable[[InferenceServer, str], T]) -> T:
+    def _ask(self, items: int, call: Callable[[InferenceServer, str], T], began: float) -> T:
         """Ask one instance after the other until one answers.
 
         Args:
             items: of the request; 0 for what is no inference, and says nothing about speed.
             call: does it.
+            began: since when it is tried.
+
+        Raises:
+            _TooLargeError: it is more than any instance that is ready takes at once.
         """
-        began = self._monotonic()
         errors: list[str] = []
         answered_badly = 0
         asked: frozenset[str] = frozenset()
@@ -232,34 +250,37 @@ class InstanceClient:
                 asked = frozenset()  # all of them have had it: once more, after a pause
                 continue
             try:
-                answer = self._ask_one(chosen, items, call)
+                answer = self._ask_one(chosen, call)
             except UnavailableError as error:
                 errors.append(str(error))
                 answered_badly += error.answered
-                asked |= {chosen.id}
+                asked |= {chosen.candidate.id}
                 if answered_badly >= self._settings.attempts:
                     raise self._give_up(errors) from error
                 continue
-            except BadRequestError:
+            except Exception:
                 with self._changed:
                     self._counts["failed"] += 1
                 raise
             if items:
                 with self._changed:
                     self._counts["answered"] += 1
-                    self._items[chosen.id] += items
+                    self._items[chosen.candidate.id] += items
             return answer
 
     def _choose(
         self, items: int, asked: frozenset[str], began: float, errors: list[str]
-    ) -> Candidate | None:
+    ) -> Sending | None:
         """An instance that has not had the request; None after a pause where all have.
 
         Raises:
             NoInstanceError: there was none for too long.
+            _TooLargeError: none that is ready takes so many items.
         """
         with self._changed:
             while True:
+                if not self._spreader.fits(items):
+                    raise _TooLargeError
                 now = self._monotonic()
                 chosen = self._spreader.choose(items, now, asked)
                 if chosen is not None:
@@ -268,40 +289,45 @@ class InstanceClient:
                 if left <= 0:
                     self._counts["failed"] += 1
                     break
-                chance = self._spreader.next_chance(now)
+                chance = self._spreader.next_chance(now, items)
                 pause = _LONGEST_PAUSE if chance is None else min(chance, _LONGEST_PAUSE)
                 self._changed.wait(max(0.005, min(left, pause)))
                 if asked:
                     return None
         raise NoInstanceError(self._why(errors))
 
-    def _ask_one(
-        self, chosen: Candidate, items: int, call: Callable[[InferenceServer, str], T]
-    ) -> T:
+    def _ask_one(self, sending: Sending, call: Callable[[InferenceServer, str], T]) -> T:
+        url = sending.candidate.url
         with self._changed:
-            server = self._servers.get(chosen.url)
-            if server is None:
-                server = self._servers[chosen.url] = self._connect(chosen.url)
-            self._using[chosen.url] += 1
-            ahead = self._spreader.in_flight(chosen.id)
+            self._using[url] += 1
         sent = self._monotonic()
-        outcome: Callable[..., None] = self._spreader.refused
+        outcome: Callable[[], None] = partial(self._spreader.refused, sending)
         try:
-            answer = call(server, chosen.id)
-            if items:
-                took = self._monotonic() - sent
-                outcome = partial(self._spreader.succeeded, ahead=ahead, seconds=took)
+            answer = call(self._server(url), sending.candidate.id)
+            if sending.items:
+                now = self._monotonic()
+                outcome = partial(self._spreader.succeeded, sending, now - sent, now)
         except UnavailableError as error:
-            outcome = self._spreader.failed
+            outcome = partial(self._failed, sending)
             _log.info("%s: %s; asking another one", self.model, error)
             raise
         else:
             return answer
         finally:
             with self._changed:
-                self._using[chosen.url] -= 1
-                self._counts["moved"] += outcome == self._spreader.failed
-                outcome(chosen.id, items, now=self._monotonic())
+                self._using[url] -= 1
+                outcome()
+
+    def _server(self, url: str) -> InferenceServer:
+        with self._changed:
+            server = self._servers.get(url)
+            if server is None:
+                server = self._servers[url] = self._connect(url)
+            return server
+
+    def _failed(self, sending: Sending) -> None:
+        self._counts["moved"] += 1
+        self._spreader.failed(sending, self._monotonic())
 
     def _give_up(self, errors: Sequence[str]) -> NoInstanceError:
         with self._changed:
@@ -365,3 +391,17 @@ class InstanceClient:
             self._changed.notify_all()
         for server in closing:
             server.close()
+
+
+def _cut(inputs: Tensors, count: int, size: int) -> list[dict[str, Tensor]]:
+    """Pieces of at most ``size`` of ``count`` items, in their order."""
+    return [
+        {name: value[start : start + size] for name, value in inputs.items()}
+        for start in range(0, count, size)
+    ]
+
+
+def _join(answers: Sequence[dict[str, Tensor]], *, batched: bool = True) -> dict[str, Tensor]:
+    """The answers to pieces, with the batch axis."""
+    join = np.concatenate if batched else np.stack
+    return {name: join([answer[name] for answer in answers]) for name in answers[0]}

@@ -203,8 +203,7 @@ class Lifecycle:
         new = [i.id for i in placement.instances if i.incoming and i.state != "draining"]
         self._book.drain(model, old, now)
         self._book.edit_instances(model, new, incoming=False, weight=1.0)
-        most = rollout.spec.max_instances
-        extra = 0 if most is None else min(placement.extra, most - rollout.spec.instances)
+        extra = min(placement.extra, rollout.spec.most_extra)
         self._book.edit(model, spec=rollout.spec, rollout=None, deferred=None, extra=extra)
         kind = next((o.type for o in placement.open if o.id == rollout.order), None)
         if kind is not None:
@@ -279,7 +278,8 @@ class Lifecycle:
             self._adopt_extras(model, spec, incoming=incoming)
             placement = self._book[model]
             there = serving(placement, incoming=incoming)
-            for extra, most in ((False, spec.instances), (True, placement.extra)):
+            most_extra = min(placement.extra, spec.most_extra)
+            for extra, most in ((False, spec.instances), (True, most_extra)):
                 rows = [i for i in there if i.extra is extra]
                 self._shed(model, rows, len(rows) - most, now)
 

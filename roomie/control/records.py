@@ -6,7 +6,7 @@
 | ``roomie.placements`` | model | `Placement`, compacted | the active controller |
 | ``roomie.workers`` | worker | `WorkerReport`, compacted | each worker agent |
 | ``roomie.telemetry`` | worker | `Telemetry` | each worker agent |
-| ``roomie.status`` | model | `Status`: outcomes of orders, and why it was decided so | both |
+| ``roomie.status`` | model | `Status`: outcomes of orders, and reasons | the active controller |
 | ``roomie.controller`` | controller | `ControllerReport`, compacted | each controller |
 | ``roomie.controller`` | ``#orders`` | `OrderMemory`, compacted | the active controller |
 | ``roomie.dead`` | model | a refused order, its reason and origin in headers | likewise |
@@ -99,6 +99,11 @@ class ModelSpec(Record):
     slow_limit: Positive = 2.0
     """A new version that takes longer than ``latency``, or than this many times the old version
     where no latency is declared, is rolled back."""
+
+    @property
+    def most_extra(self) -> int:
+        """How many instances autoscaling may add beyond ``instances``."""
+        return 0 if self.max_instances is None else max(0, self.max_instances - self.instances)
 
 
 class Order(Record):

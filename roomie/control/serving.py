@@ -171,11 +171,12 @@ class OwnServer:
         self._starting = None
         try:
             state = starting.result()
-        except TritonError as error:
+        except Exception as error:  # noqa: BLE001 - a disk that is full is no reason to give up
             self._failures += 1
             self._retry_at = now + self._pause()
-            self._fault = str(error)
-            _log.error("%s", error)
+            known = isinstance(error, TritonError)
+            self._fault = str(error) if known else f"{type(error).__name__}: {error}"
+            _log.error("%s", self._fault, exc_info=None if known else error)
             return
         _log.info("Triton %r runs at %s (pid %d)", state.name, state.url, state.pid)
         self._use(state, now)

@@ -10,7 +10,7 @@ few requests there are at a time, and one whose answers are outstanding is put o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 _SMOOTHING = 0.2
@@ -47,19 +47,25 @@ class Candidate:
     weight: float = 1.0
 
 
+@dataclass
+class _Taken:
+    """Items of ours that an instance has. It outlives what else is known of the instance."""
+
+    items: int = 0
+
+
 class _Known:
     """What this client has seen of an instance."""
 
     def __init__(self, candidate: Candidate) -> None:
         self.candidate = candidate
         self.credit = 0.0
-        self.in_flight = 0
+        self.taken = _Taken()
         self.cost: float | None = None
         self.samples = 0
         self.measured_at = -float("inf")
         self.failures = 0
         self.suspect_until = -float("inf")
-        self.items = 0
 
     def measured(self, now: float) -> float | None:
         """Seconds for an item, as measured; None where that says nothing about now."""
@@ -71,36 +77,68 @@ class _Known:
         return 1.0 / self.candidate.speed if self.candidate.speed > 0 else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sending:
+    """A request that an instance was chosen for, until its outcome is told.
+
+    Attributes:
+        candidate: the instance.
+        items: of the request.
+        ahead: items of ours that it has now, those of the request among them.
+    """
+
+    candidate: Candidate
+    items: int
+    ahead: int
+    known: _Known = field(repr=False)
+
+
 class Spreader:
-    """Spreads requests over the instances of one model."""
+    """Spreads requests over the instances of one model.
+
+    Each `Sending` that `choose` gives out is handed back once, to `succeeded`, `failed` or
+    `refused`: until then its items count as in flight.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
+        self._leaving: dict[tuple[str, str], _Known] = {}
+        """No longer ready, but with requests of ours."""
 
     def update(self, candidates: Iterable[Candidate]) -> None:
         """These are ready now. What is known of one that stays, stays."""
-        fresh = {candidate.id: candidate for candidate in candidates}
-        for name, candidate in fresh.items():
-            known = self._known.get(name)
+        before, self._known = self._known, {}
+        for candidate in candidates:
+            known = before.get(candidate.id)
             if known is None or known.candidate.url != candidate.url:
-                self._known[name] = _Known(candidate)
-            else:
-                known.candidate = candidate
-        for name in [name for name in self._known if name not in fresh]:
-            del self._known[name]
+                known = _Known(candidate)
+                left = self._leaving.pop((candidate.id, candidate.url), None)
+                # Nothing is held against one that is called ready anew; but it has what it has.
+                known.taken = _Taken() if left is None else left.taken
+            known.candidate = candidate
+            self._known[candidate.id] = known
+        kept = set(map(id, self._known.values()))
+        for known in before.values():
+            if id(known) not in kept and known.taken.items:
+                self._leaving[known.candidate.id, known.candidate.url] = known
+        self._forget_left()
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """Those that are ready."""
         return tuple(known.candidate for known in self._known.values())
 
+    def fits(self, items: int) -> bool:
+        """Whether an instance that is ready takes so many at once; also where none is ready."""
+        return not self._known or any(k.candidate.batch >= items for k in self._known.values())
+
     def choose(
         self, items: int, now: float, without: frozenset[str] = frozenset()
-    ) -> Candidate | None:
+    ) -> Sending | None:
         """The instance that should take a request, and note it as begun there.
 
         Args:
-            items: of the request.
+            items: of the request; only instances that take so many at once are looked at.
             now: the time, seconds.
             without: instances that have had it already.
 
@@ -110,7 +148,7 @@ class Spreader:
         open_to = [
             known
             for name, known in self._known.items()
-            if name not in without and now >= known.suspect_until
+            if name not in without and known.candidate.batch >= items and now >= known.suspect_until
         ]
         if not open_to:
             return None
@@ -120,13 +158,15 @@ class Spreader:
         chosen, _ = min(
             zip(open_to, shares, strict=True),
             key=lambda pair: (
-                (pair[0].in_flight + items - pair[0].credit) / pair[1],
+                (pair[0].taken.items + items - pair[0].credit) / pair[1],
                 pair[0].candidate.id,
             ),
         )
         chosen.credit = max(chosen.credit - items, -_MOST_CREDIT)
-        chosen.in_flight += items
-        return chosen.candidate
+        chosen.taken.items += items
+        return Sending(
+            candidate=chosen.candidate, items=items, ahead=chosen.taken.items, known=chosen
+        )
 
     def _shares(self, among: Sequence[_Known], now: float) -> list[float]:
         """Parts of the items that instances should get; their sum is 1."""
@@ -139,55 +179,55 @@ class Spreader:
         total = sum(speeds)
         return [speed / total for speed in speeds]
 
-    def succeeded(self, name: str, items: int, ahead: int, seconds: float, now: float) -> None:
+    def succeeded(self, sending: Sending, seconds: float, now: float) -> None:
         """A request was answered.
 
         Args:
-            name: of the instance.
-            items: of the request.
-            ahead: items that were in flight there when it was sent, its own among them.
+            sending: which one.
             seconds: until the answer.
             now: the time, seconds.
         """
-        known = self._known.get(name)
-        if known is None:
-            return
-        known.in_flight = max(0, known.in_flight - items)
-        known.items += items
+        known = self._hand_back(sending)
         known.failures, known.suspect_until = 0, -float("inf")
-        cost = seconds / max(ahead, 1)
+        cost = seconds / max(sending.ahead, 1)
         known.cost = cost if known.cost is None else known.cost + _SMOOTHING * (cost - known.cost)
         known.samples += 1
         known.measured_at = now
 
-    def failed(self, name: str, items: int, now: float) -> None:
+    def failed(self, sending: Sending, now: float) -> None:
         """A request was not answered, or with an error: others are preferred for a while."""
-        known = self._known.get(name)
-        if known is None:
-            return
-        known.in_flight = max(0, known.in_flight - items)
+        known = self._hand_back(sending)
         known.failures += 1
         known.suspect_until = now + min(
             _LONGEST_SUSPICION, _FIRST_SUSPICION * 2.0 ** (known.failures - 1)
         )
 
-    def refused(self, name: str, items: int, now: float) -> None:
+    def refused(self, sending: Sending) -> None:
         """A request was the sender's fault, or none: that says nothing about the instance."""
-        del now
-        known = self._known.get(name)
-        if known is not None:
-            known.in_flight = max(0, known.in_flight - items)
+        self._hand_back(sending)
 
     def in_flight(self, name: str) -> int:
         """Items of ours that an instance has."""
         known = self._known.get(name)
-        return 0 if known is None else known.in_flight
+        return 0 if known is None else known.taken.items
 
-    def next_chance(self, now: float) -> float | None:
-        """Seconds until an instance is free of suspicion; None where none is ready at all."""
-        if not self._known:
-            return None
-        return max(0.0, min(known.suspect_until for known in self._known.values()) - now)
+    def next_chance(self, now: float, items: int = 0) -> float | None:
+        """Seconds until an instance is free of suspicion; None where none is ready at all.
+
+        Args:
+            now: the time, seconds.
+            items: that it has to take at once.
+        """
+        until = [k.suspect_until for k in self._known.values() if k.candidate.batch >= items]
+        return max(0.0, min(until) - now) if until else None
+
+    def _hand_back(self, sending: Sending) -> _Known:
+        sending.known.taken.items -= sending.items
+        self._forget_left()
+        return sending.known
+
+    def _forget_left(self) -> None:
+        self._leaving = {key: known for key, known in self._leaving.items() if known.taken.items}
 
     def _typical(self, now: float) -> float:
         """Seconds for an item where nothing is known: as the others take."""

@@ -67,6 +67,7 @@ class FakeTriton:
         self._loading: set[str] = set()
         self._faults: dict[str, str] = {}
         self._up = True
+        self._life = 0
 
     @property
     def url(self) -> str:
@@ -77,6 +78,7 @@ class FakeTriton:
         """End as a crash would: nothing stays loaded."""
         with self._change:
             self._up = False
+            self._life += 1
             self._loaded.clear()
             self._loading.clear()
             self._faults.clear()
@@ -110,6 +112,7 @@ class FakeTriton:
                     f"{name}: failed to load, it is not in the model repository {self._folder}"
                 )
             self._loading.add(name)
+            life = self._life
         try:
             fresh = self._read(name, settings, timeout)
         except ModelLoadError as error:
@@ -118,6 +121,8 @@ class FakeTriton:
                 self._faults[name] = str(error)
             raise
         with self._answering():
+            if life != self._life:
+                raise UnavailableError(f"the server at {self._url} died meanwhile")
             self._loading.discard(name)
             self._faults.pop(name, None)
             self._loaded[name] = fresh

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import urllib.error
+import logging
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http.client import HTTPException
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from roomie.triton.server import (
     Tensors,
     TensorSpec,
 )
+
+_log = logging.getLogger("videojam.roomie")
 
 _CALL_SECONDS = 5.0
 _METRICS_SECONDS = 2.0
@@ -188,10 +191,13 @@ class GrpcTriton:
         try:
             with urllib.request.urlopen(self._metrics_url, timeout=_METRICS_SECONDS) as answer:  # noqa: S310 - an operator's own address
                 text = answer.read().decode("utf-8", "replace")
-        except (OSError, ValueError):
+            families = list(text_string_to_metric_families(text))
+        except (OSError, HTTPException, ValueError) as error:
+            # Only this is not known then: the server itself is asked over gRPC.
+            _log.debug("no metrics at %s: %s", self._metrics_url, error)
             return None
         pending: dict[str, int] = {}
-        for family in text_string_to_metric_families(text):
+        for family in families:
             if family.name == _PENDING:
                 for sample in family.samples:
                     model = sample.labels.get("model", "")

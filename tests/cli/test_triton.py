@@ -98,6 +98,10 @@ def declaration(folder: Path, servers: str, deployment: str) -> str:
         (["--models", "{models}"], "no GPU that NVIDIA's driver reports"),
         (["--models", "{models}", "--gpu", "T44"], "did you mean 'T4'"),
         (["--models", "{models}", "--gpu", "T4", "--triton", "x:1"], "--repository"),
+        (
+            ["--models", "{models}", "--gpu", "T4", "--repository", "{models}/instances"],
+            "lies in the folder of --models",
+        ),
     ],
 )
 @pytest.mark.usefixtures("home")
@@ -120,9 +124,10 @@ def test_without_roomies_topics_it_is_said_how_to_make_them(
 ) -> None:
     file = declaration(tmp_path, kafka.bootstrap_servers, "no-topics")
     foreign = ["--triton", "localhost:1", "--repository", str(tmp_path / "r")]
+    (tmp_path / "models").mkdir()
     for command in (
         ["gpus", "--once"],
-        ["node", "--models", str(tmp_path), "--gpu", "T4", *foreign],
+        ["node", "--models", str(tmp_path / "models"), "--gpu", "T4", *foreign],
     ):
         done = runner.invoke(app, [command[0], "--config", file, *command[1:]])
         assert done.exit_code == 1

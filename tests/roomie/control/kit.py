@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +128,7 @@ def agent_of(
     settings: AgentSettings = QUICK,
     lease: float = 2.0,
     keep_server: bool = False,
+    used_bytes: Callable[[], Mapping[str, int]] = dict,
 ) -> Agent:
     gpus = (GpuReport(id=f"{worker}/0", device="T4"), GpuReport(id=f"{worker}/1", device="A10"))
     return Agent(
@@ -146,6 +147,7 @@ def agent_of(
         plant.transport,
         plant.names,
         gpus=gpus,
+        used_bytes=used_bytes,
     )
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dataflow.transport.memory import MemoryTransport
 from roomie.control.agent import Agent
 from roomie.control.serving import ForeignServer
-from roomie.errors import ModelLoadError, TritonError
+from roomie.errors import DeviceError, ModelLoadError, TritonError
 from roomie.triton.fake import FakeTriton
+from roomie.triton.server import InferenceServer
 from tests.roomie.control.kit import QUICK, Plant, agent_of, answers, placed
 from tests.roomie.triton.models import PROGRAMS, add_model
 from tests.roomie.waiting import wait_until
@@ -81,6 +84,17 @@ def test_what_is_placed_serves_and_what_is_removed_goes(site: Site) -> None:
         site.plant.remove("m")
         site.plant.wait_for("w", {})
         wait_until(lambda: not any(site.folder.iterdir()), "no folder is left")
+
+
+def test_what_others_keep_in_the_servers_repository_stays(site: Site) -> None:
+    add_model(site.folder, "theirs", "double")
+    with site.running():
+        site.plant.place("m", [placed("m.1", "w")])
+        site.plant.wait_for("w", {"m.1": "ready"})
+        site.plant.remove("m")
+        site.plant.wait_for("w", {})
+        wait_until(lambda: not (site.folder / "m.1").exists(), "our own folder is gone")
+    assert (site.folder / "theirs" / "1" / "model.py").is_file()
 
 
 def test_a_change_of_the_window_is_made_in_place(site: Site) -> None:
@@ -183,6 +197,83 @@ def test_a_server_that_hangs_is_ended_and_loaded_anew(site: Site) -> None:
         site.server.die()  # its process goes on, as far as the agent knows
         wait_until(site.server.ready, "it is ended and comes back")
         wait_until(lambda: site.server.model_ready("m.1"), "all is loaded anew")
+
+
+def failing(error: Exception) -> Callable[..., Any]:
+    def fail(*_: object, **__: object) -> Any:
+        raise error
+
+    return fail
+
+
+def test_a_driver_that_errs_costs_only_what_it_would_have_told(site: Site) -> None:
+    agent = agent_of(
+        site.plant,
+        ForeignServer(site.server),
+        site.sources,
+        site.folder,
+        used_bytes=failing(DeviceError("the GPU has fallen off the bus")),
+    )
+    with site.running(agent):
+        site.plant.place("m", [placed("m.1", "w")])
+        site.plant.wait_for("w", {"m.1": "ready"})
+        wait_until(lambda: "w" in site.plant.telemetry.rows(), "telemetry goes on without")
+        assert site.plant.telemetry.rows()["w"].used_bytes == {}
+        wait_until(lambda: agent.faults["asking for the GPUs' memory"] > 1, "it is asked again")
+
+
+@pytest.mark.parametrize("error", [OSError("too many open files"), HTTPException("half a line")])
+def test_a_look_that_fails_is_tried_again_and_the_server_is_not_to_blame(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    settings = replace(QUICK, hung=0.3)
+    ended: list[None] = []
+
+    class Ours(ForeignServer):
+        def end(self) -> None:
+            ended.append(None)
+
+    agent = agent_of(
+        site.plant, Ours(site.server), site.sources, site.folder, settings=settings, lease=1.0
+    )
+    with site.running(agent):
+        site.plant.place("m", [placed("m.1", "w")])
+        site.plant.wait_for("w", {"m.1": "ready"})
+        with monkeypatch.context() as patched:
+            patched.setattr(site.server, "statistics", failing(error))
+            wait_until(lambda: agent.faults.get("looking at the server", 0) > 3, "it looks again")
+            heard = site.plant.workers.rows()["w"].at
+            wait_until(lambda: site.plant.workers.rows()["w"].at > heard, "its lease is renewed")
+        assert not ended
+        site.plant.place("m", [placed("m.1", "w"), placed("m.2", "w")])
+        site.plant.wait_for("w", {"m.1": "ready", "m.2": "ready"})
+
+
+def test_a_server_that_cannot_be_tended_or_ended_is_no_end_of_the_agent(site: Site) -> None:
+    class Stubborn(ForeignServer):
+        faults = 3
+
+        def tend(self, now: float) -> InferenceServer | None:
+            if self.faults:
+                self.faults -= 1
+                raise OSError("no space left on device")
+            return super().tend(now)
+
+        def end(self) -> None:
+            raise TritonError("it belongs to another user")
+
+    settings = replace(QUICK, hung=0.3)
+    agent = agent_of(
+        site.plant, Stubborn(site.server), site.sources, site.folder, settings=settings
+    )
+    with site.running(agent):
+        site.plant.place("m", [placed("m.1", "w")])
+        site.plant.wait_for("w", {"m.1": "ready"})
+        assert agent.faults["tending the server"] == 3
+        site.server.die()
+        wait_until(lambda: agent.faults.get("ending the server", 0) > 0, "it tries to end it")
+        site.server.come_back()
+        site.plant.wait_for("w", {"m.1": "ready"})
 
 
 def test_two_agents_never_work_on_one_server(site: Site) -> None:

@@ -300,6 +300,45 @@ def test_a_new_window_that_cannot_be_had_leaves_the_old_one_serving() -> None:
     assert world.reason("a") == "too large"
 
 
+def test_one_whose_window_could_not_be_changed_is_loaded_again_when_the_server_has_died() -> None:
+    world = World(want("a"))
+    world.run(2)
+    world.load_fault = lambda _: "too large"
+    world.wanted = want("a", batch=4, generation=2)
+    world.run(60)
+    world.load_fault = lambda _: None
+    world.models.clear()
+    world.core.server_died(world.now)
+    world.run(5)
+    assert world.states() == {"a": "ready"}
+    assert world.models["a"].tuning == str(Tuning(version=1, batch=4)), "as it is wanted"
+    assert world.reason("a") is None
+
+
+@pytest.mark.parametrize("failed_before", range(SETTINGS.attempts))
+def test_a_server_that_dies_while_a_window_changes_gets_the_instance_as_it_is_wanted(
+    failed_before: int,
+) -> None:
+    world = World(want("a"))
+    world.run(2)
+    world.wanted = want("a", batch=4, generation=2)
+    world.load_fault = lambda _: "no memory right now"
+    while world.kinds("a").count("Load") < 1 + failed_before:
+        world.tick()
+    world.hang = True
+    while world.kinds("a").count("Load") < 2 + failed_before:
+        world.tick()
+    interrupted = world.done[-1]
+    world.hang, world.load_fault = False, lambda _: None
+    world.models.clear()
+    world.core.server_died(world.now)
+    assert world.states() != {"a": "failed"}, "it served until its server died"
+    world.core.finished(interrupted, None, world.now)  # an answer that comes too late
+    world.run(5)
+    assert world.states() == {"a": "ready"}
+    assert world.models["a"].tuning == str(Tuning(version=1, batch=4))
+
+
 def test_a_server_that_dies_and_returns_empty_gets_everything_again() -> None:
     world = World(want("a", "b"))
     world.run(2)

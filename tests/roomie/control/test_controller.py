@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dataflow.config import Config, TopicNames
-from dataflow.transport import Record, TopicPartition
+from dataflow.transport import Received, Record, TopicPartition
 from dataflow.transport.memory import MemoryTransport
 from roomie.control.book import Step
 from roomie.control.client import NoOutcomeError, RoomieClient
@@ -142,6 +142,25 @@ def test_an_order_becomes_ready_instances_and_its_sender_hears_of_it(
         gone = client.undeploy("small")
         assert client.wait(gone, timeout=20).event == "removed"
         log.wait(lambda: "small" not in log.table, "the record is taken away")
+
+
+def test_an_order_that_nobody_waits_for_any_more_is_acted_on_all_the_same(
+    transport: MemoryTransport, names: TopicNames
+) -> None:
+    controller = Controller(
+        names=names,
+        transport=transport,
+        make_core=make_core,
+        join=lambda owner: MemoryGroup(transport, names, owner),
+        name="c1",
+    )
+    order = new_order("undeploy", "small", source="/t", at=1.0)
+    sent = encode_order(names, order)
+    done = controller.obey(
+        Received(sent.topic, 0, 0, sent.key, sent.value, list(sent.headers), 1000)
+    )
+    assert not done.cancel(), "the term that acts on it could not say so"
+    assert not done.cancelled()
 
 
 def test_an_order_without_controller_has_no_outcome_yet(client: RoomieClient) -> None:

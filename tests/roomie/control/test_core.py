@@ -66,6 +66,30 @@ class TestOrders:
         world.deploy(max_instances=2)
         assert world.outcomes(world.order("scale", "small", instances=3)) == ["refused"]
 
+    def test_scaling_beyond_the_most_of_the_version_on_its_way_in_is_refused(self) -> None:
+        world = World(2)
+        world.run(1)
+        world.deploy(max_instances=4)
+        world.settle()
+        world.update(version=2, max_instances=2)
+        refused = world.order("scale", "small", instances=3)
+        assert world.outcomes(refused) == ["refused"]
+        assert "more than the 2 that max_instances of version 2 allows" in world.said("refused")[0]
+        scaled = world.order("scale", "small", instances=2)
+        world.settle()
+        assert world.outcomes(scaled) == ["scaled"]
+        assert world.shape() == {"small": (2, 2, 0, "still")}
+
+    def test_scaling_beyond_the_most_of_the_version_that_serves_is_refused(self) -> None:
+        world = World(2)
+        world.run(1)
+        world.deploy(max_instances=2)
+        world.settle()
+        world.update(version=2, max_instances=4)
+        refused = world.order("scale", "small", instances=3)
+        assert world.outcomes(refused) == ["refused"]
+        assert "the 2 that max_instances of version 1 allows" in world.said("refused")[0]
+
     def test_scaling_up_and_down(self) -> None:
         world = World(2)
         world.run(1)
@@ -608,8 +632,16 @@ class TestElastic:
         scripted.answers = [up(), up()]
         world.settle()
         assert len(world.ready("small")) == 3
+        most = 0
+
+        def count() -> None:
+            nonlocal most
+            most = max(most, sum(i.version == 2 for i in world.instances("small")))
+
+        world.watchers.append(count)
         order = world.update("small", version=2, max_instances=2)
         world.settle()
+        assert most == 2
         assert world.outcomes(order) == ["rolled-out"]
         assert len(world.ready("small")) == 2
         order = world.update("small", version=3)

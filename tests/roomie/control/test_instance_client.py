@@ -14,7 +14,7 @@ from dataflow.config import TopicNames
 from dataflow.errors import ConfigError
 from dataflow.transport.memory import MemoryTransport
 from roomie.control.instance_client import ClientSettings, InstanceClient
-from roomie.errors import BadRequestError, NoInstanceError
+from roomie.errors import BadRequestError, NoInstanceError, UnavailableError
 from roomie.triton.fake import FakeTriton
 from roomie.triton.model_config import Tuning
 from roomie.triton.repository import InstanceRepository
@@ -224,6 +224,73 @@ def test_a_model_without_a_batch_axis_gets_its_items_one_by_one(site: Site) -> N
     many = np.arange(12, dtype=np.float32).reshape(3, 4)
     np.testing.assert_array_equal(client.infer_all({"x": many})["y"], 2 * many)
     assert client.describe().max_batch == 0
+
+
+def test_an_array_without_a_batch_axis_is_one_item(site: Site) -> None:
+    site.server("a:1", "m.1", batch=0)
+    site.plant.place("m", [placed("m.1", "a", batch=1, ready_at="a:1")])
+    client = site.client()
+    np.testing.assert_array_equal(client.infer({"x": X[0]})["y"], 2 * X[0])
+    assert client.counts().by_instance == {"m.1": 1}
+
+
+def test_a_request_goes_to_an_instance_that_takes_all_of_it(site: Site) -> None:
+    site.server("a:1", "m.1", batch=2)
+    site.server("b:1", "m.2", batch=8)
+    site.plant.place(
+        "m",
+        [
+            placed("m.1", "a", batch=2, speed=1000.0, ready_at="a:1"),
+            placed("m.2", "b", batch=8, speed=1.0, ready_at="b:1"),
+        ],
+    )
+    client = site.client()
+    site.ready(client, 2)
+    many = np.ones((7, 4), np.float32)
+    for _ in range(5):
+        np.testing.assert_array_equal(client.infer({"x": many})["y"], 2 * many)
+    assert client.counts().by_instance == {"m.2": 35}
+
+
+def test_a_request_that_is_too_large_for_all_is_asked_for_in_pieces(site: Site) -> None:
+    site.server("a:1", "m.1", batch=2)
+    site.plant.place("m", [placed("m.1", "a", batch=2, ready_at="a:1")])
+    client = site.client()
+    many = np.arange(20, dtype=np.float32).reshape(5, 4)
+    np.testing.assert_array_equal(client.infer({"x": many})["y"], 2 * many)
+    counts = client.counts()
+    assert (counts.answered, counts.failed, counts.moved) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("error", [OSError("too many open files"), UnavailableError("gone")])
+def test_nothing_stays_in_flight_at_an_instance_that_cannot_be_connected_to(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    site.server("a:1", "m.1")
+    site.plant.place("m", [placed("m.1", "a", ready_at="a:1")])
+    faults = [error]
+
+    def connect(url: str) -> FakeTriton:
+        if faults:
+            raise faults.pop()
+        return site.servers[url]
+
+    monkeypatch.setattr(site, "connect", connect)
+    client = site.client()
+    site.ready(client, 1)
+    client._described = site.servers["a:1"].describe(
+        "m.1"
+    )  # so that the first call is an inference
+    if isinstance(error, UnavailableError):
+        client.infer({"x": X})  # asked again
+        assert client.counts().moved == 1
+    else:
+        with pytest.raises(OSError, match="too many"):
+            client.infer({"x": X})
+        assert client.counts().failed == 1
+    assert client._spreader.in_flight("m.1") == 0
+    assert not client._using["a:1"]
+    client.infer({"x": X})
 
 
 def test_an_instance_that_was_removed_gets_no_more_requests(site: Site) -> None:

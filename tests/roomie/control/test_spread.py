@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -21,9 +22,10 @@ def one_by_one(spreader: Spreader, count: int, costs: dict[str, float]) -> Count
     for _ in range(count):
         chosen = spreader.choose(1, now)
         assert chosen is not None
-        now += costs[chosen.id]
-        spreader.succeeded(chosen.id, 1, spreader.in_flight(chosen.id), costs[chosen.id], now)
-        got[chosen.id] += 1
+        name = chosen.candidate.id
+        now += costs[name]
+        spreader.succeeded(chosen, costs[name], now)
+        got[name] += 1
     return got
 
 
@@ -43,7 +45,7 @@ def test_shares_follow_the_expected_speeds_before_anything_is_measured() -> None
     spreader = Spreader()
     spreader.update([candidate("fast", 30), candidate("slow", 10)])
     chosen = [spreader.choose(1, 0.0) for _ in range(40)]
-    got = Counter(c.id for c in chosen if c)
+    got = Counter(c.candidate.id for c in chosen if c)
     assert got["fast"] == pytest.approx(30, abs=2)
 
 
@@ -77,8 +79,8 @@ def test_one_whose_answers_are_outstanding_is_put_off() -> None:
     for _ in range(4):
         chosen = spreader.choose(1, 0.0)
         assert chosen is not None
-        got[chosen.id] += 1
-    assert got[stuck.id] == 0
+        got[chosen.candidate.id] += 1
+    assert got[stuck.candidate.id] == 0
 
 
 def test_one_that_failed_is_left_alone_for_a_while_and_then_tried_again() -> None:
@@ -86,19 +88,20 @@ def test_one_that_failed_is_left_alone_for_a_while_and_then_tried_again() -> Non
     spreader.update([candidate("a"), candidate("b")])
     first = spreader.choose(1, 0.0)
     assert first is not None
-    spreader.failed(first.id, 1, 0.0)
-    others = {c.id for _ in range(10) if (c := spreader.choose(1, 0.1))}
-    assert first.id not in others
-    later = {c.id for _ in range(30) if (c := spreader.choose(1, 10.0))}
-    assert first.id in later
+    spreader.failed(first, 0.0)
+    others = {c.candidate.id for _ in range(10) if (c := spreader.choose(1, 0.1))}
+    assert first.candidate.id not in others
+    later = {c.candidate.id for _ in range(30) if (c := spreader.choose(1, 10.0))}
+    assert first.candidate.id in later
 
 
 def test_where_all_have_failed_the_next_chance_is_told() -> None:
     spreader = Spreader()
     spreader.update([candidate("a")])
     for failures in range(1, 8):
-        assert spreader.choose(1, 100.0 * failures) is not None
-        spreader.failed("a", 1, 100.0 * failures)
+        sending = spreader.choose(1, 100.0 * failures)
+        assert sending is not None
+        spreader.failed(sending, 100.0 * failures)
         assert spreader.choose(1, 100.0 * failures) is None
         wait = spreader.next_chance(100.0 * failures)
         assert wait is not None
@@ -117,20 +120,63 @@ def test_a_newcomer_does_not_get_what_it_has_missed() -> None:
 def test_an_instance_that_comes_back_elsewhere_is_a_new_one() -> None:
     spreader = Spreader()
     spreader.update([candidate("a")])
-    spreader.choose(1, 0.0)
-    spreader.failed("a", 1, 0.0)
+    first, second = spreader.choose(1, 0.0), spreader.choose(3, 0.0)
+    assert first is not None
+    assert second is not None
+    spreader.failed(first, 0.0)
     spreader.update([candidate("a", url="u:2")])
+    assert spreader.in_flight("a") == 0
     chosen = spreader.choose(1, 0.0)
     assert chosen is not None
-    assert chosen.url == "u:2"
+    assert chosen.candidate.url == "u:2"
+    spreader.failed(second, 0.0)  # of the old one
+    assert spreader.in_flight("a") == 1
+    assert spreader.choose(1, 0.0) is not None, "it is not under suspicion for that"
+
+
+def test_one_that_is_ready_again_still_has_what_it_was_sent() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("a"), candidate("b")])
+    sending = spreader.choose(5, 0.0)
+    assert sending is not None
+    name = sending.candidate.id
+    spreader.update([])
+    spreader.update([candidate("a"), candidate("b")])
+    assert spreader.in_flight(name) == 5
+    spreader.refused(sending)
+    assert spreader.in_flight(name) == 0
+    again = spreader.choose(2, 0.0)
+    assert again is not None
+    assert spreader.in_flight(again.candidate.id) == 2
+
+
+def test_only_instances_that_take_so_many_at_once_are_chosen() -> None:
+    spreader = Spreader()
+    assert spreader.fits(99), "of those that may come nothing is known"
+    small, large = replace(candidate("small", 100), batch=2), replace(candidate("large"), batch=4)
+    spreader.update([small, large])
+    chosen = [spreader.choose(4, 0.0) for _ in range(5)]
+    assert {c.candidate.id for c in chosen if c} == {"large"}
+    assert not spreader.fits(5)
+    assert spreader.choose(5, 0.0) is None
+    assert chosen[0] is not None
+    spreader.failed(chosen[0], 0.0)
+    assert spreader.choose(3, 0.0) is None
+    assert (spreader.next_chance(0.0, 3) or 0) > 0
+    assert spreader.next_chance(0.0, 2) == 0
 
 
 def test_answers_of_one_that_has_gone_change_nothing() -> None:
     spreader = Spreader()
-    spreader.succeeded("gone", 1, 1, 0.1, 0.0)
-    spreader.failed("gone", 1, 0.0)
-    spreader.refused("gone", 1, 0.0)
+    spreader.update([candidate("a")])
+    sent = [sending for _ in range(3) if (sending := spreader.choose(1, 0.0))]
+    spreader.update([])
+    spreader.succeeded(sent[0], 0.1, 0.0)
+    spreader.failed(sent[1], 0.0)
+    spreader.refused(sent[2])
     assert spreader.candidates == ()
+    spreader.update([candidate("a")])
+    assert spreader.in_flight("a") == 0
 
 
 @given(
@@ -147,8 +193,8 @@ def test_no_instance_is_starved_and_shares_follow_speeds(
     for size in requests:
         chosen = spreader.choose(size, 0.0)
         assert chosen is not None
-        items[chosen.id] += size
-        spreader.refused(chosen.id, size, 0.0)  # answered at once, nothing measured
+        items[chosen.candidate.id] += size
+        spreader.refused(chosen)  # answered at once, nothing measured
     total, capacity = sum(requests), sum(speeds)
     for name, speed in names.items():
         # each stays within a request or two of its share

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dataflow.errors import ModelError
+from dataflow.errors import ConfigError, ModelError
 from dataflow.functions.yolo.networks import BUILTIN
 from roomie.errors import ModelLoadError
 from roomie.triton.model_config import TUNING, Tuning, read_config
@@ -132,8 +132,77 @@ def test_copies_serve_where_links_would_lead_nowhere(repository: InstanceReposit
     for _ in range(2):
         linking.write("m.1", "m", Tuning(version=1))
     assert version.is_symlink()
+    copying.write("m.1", "m", Tuning(version=1))
+    assert not version.is_symlink()
+    assert (repository.sources / "m" / "1" / "model.py").read_bytes()
+    linking.write("m.1", "m", Tuning(version=1))
     linking.remove("m.1")
     assert (repository.sources / "m" / "1" / "model.py").exists()
+
+
+def test_what_others_keep_in_the_folder_is_neither_counted_nor_touched(
+    repository: InstanceRepository,
+) -> None:
+    theirs = repository.folder / "theirs"
+    (theirs / "1").mkdir(parents=True)
+    (theirs / "config.pbtxt").write_text('backend: "onnxruntime"')
+    (repository.folder / "bare" / "1").mkdir(parents=True)
+    repository.write("m.1", "m", Tuning(version=1))
+    assert repository.instances() == ("m.1",)
+    for name in ("theirs", "bare"):
+        repository.remove(name)
+        with pytest.raises(ModelLoadError, match="was not written by a node agent"):
+            repository.write(name, "m", Tuning(version=1))
+    assert (theirs / "config.pbtxt").read_text() == 'backend: "onnxruntime"'
+    assert (repository.folder / "bare" / "1").is_dir()
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_one_that_was_written_or_removed_by_halves_is_still_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copy: bool
+) -> None:
+    add_model(tmp_path / "models", "m", {1: "double"})
+    repository = InstanceRepository(tmp_path / "models", tmp_path / "instances", copy=copy)
+
+    class KilledError(BaseException):
+        pass
+
+    def kill(*_: object, **__: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "symlink_to", kill)
+        patched.setattr("shutil.copytree", kill)
+        with pytest.raises(KilledError):
+            repository.write("m.1", "m", Tuning(version=1))
+    assert repository.instances() == ("m.1",)
+    repository.write("m.1", "m", Tuning(version=1))
+    with monkeypatch.context() as patched:
+        patched.setattr("roomie.triton.repository._remove", kill)
+        with pytest.raises(KilledError):
+            repository.remove("m.1")
+    assert repository.instances() == ("m.1",)
+    repository.remove("m.1")
+    assert not any(repository.folder.iterdir())
+    assert (repository.sources / "m" / "1" / "model.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("models", "instances", "said"),
+    [
+        ("r", "r", "is the folder of --models"),
+        ("r", "r/instances", "lies in the folder of --models"),
+        ("r/models", "r", "contains the folder of --models"),
+        ("r", "link", "is the folder of --models"),
+    ],
+)
+def test_instances_are_never_written_among_what_they_are_made_of(
+    tmp_path: Path, models: str, instances: str, said: str
+) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "r")
+    with pytest.raises(ConfigError, match=said):
+        InstanceRepository(tmp_path / models, tmp_path / instances)
 
 
 def test_folders_that_are_no_versions_are_none(repository: InstanceRepository) -> None:
