@@ -11,20 +11,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import threading
 from typing import Any
 
 import faust
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from dataflow.config import ClusterConfig
 from dataflow.transport import Received
 from dataflow.transport.faust_security import credentials
+from roomie.control import predecessors
 from roomie.control.owner import Owner, ResignedError
 
 _log = logging.getLogger("videojam.roomie")
 
-_RESTART_SECONDS = (0.5, 5.0)
+_RESTART_SECONDS = (0.25, 1.0)
 """First and longest pause before an application that ended is built anew."""
+_HEARTBEAT_SECONDS = 1.0
+"""Most between two: by them a member hears that others have come or gone."""
 _STOP_SECONDS = 10.0
 _RESIGN_SECONDS = 4.0
 """Longest wait for the controller to stop writing when its partition goes: below the session
@@ -59,6 +64,7 @@ class Membership:
         self._group = group
         self._owner = owner
         self._session_timeout = session_timeout
+        self._identity = predecessors.own_identity()
         self._loop = asyncio.new_event_loop()
         self._again = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -90,6 +96,28 @@ class Membership:
             self._running.cancel()
 
     async def _run(self) -> None:
+        dismissing = self._loop.create_task(self._dismiss())
+        try:
+            await self._belong()
+        finally:
+            dismissing.cancel()
+
+    async def _dismiss(self) -> None:
+        """Once: of those that this machine has lost before, none is waited for."""
+        servers = self._bootstrap_servers
+        security = credentials_to_aiokafka_auth(credentials(self._cluster.security))
+        try:
+            await predecessors.dismiss(
+                self._group,
+                self._identity,
+                {"bootstrap_servers": servers, **security},
+                seconds=2 * self._session_timeout,
+                host=socket.gethostname(),
+            )
+        except Exception:  # noqa: BLE001 - then the session timeout is waited for, as anywhere else
+            _log.exception("those that were killed here before cannot be made to leave the group")
+
+    async def _belong(self) -> None:
         pause = _RESTART_SECONDS[0]
         while True:
             self._again.clear()
@@ -128,9 +156,10 @@ class Membership:
         app = faust.App(
             self._group,
             broker=servers,
+            broker_client_id=self._identity,
             broker_credentials=credentials(self._cluster.security),
             broker_session_timeout=self._session_timeout,
-            broker_heartbeat_interval=self._session_timeout / 4,
+            broker_heartbeat_interval=min(self._session_timeout / 4, _HEARTBEAT_SECONDS),
             broker_commit_interval=0.2,
             autodiscover=False,
             consumer_auto_offset_reset="earliest",

@@ -20,7 +20,11 @@ _SAMPLES = 3
 _OLD_SECONDS = 30.0
 """After so long without a measurement the placement's expectation counts again."""
 _FIRST_SUSPICION = 0.25
+_YOUNG_SUSPICION = 1.0
 _LONGEST_SUSPICION = 5.0
+_YOUNG_SECONDS = 30.0
+"""For so long after it failed first, an instance is tried at least every second: one whose server
+is started again is back by then. Only after that is it taken for one that stays away."""
 _LEAST_WEIGHT = 1e-3
 """An instance of weight 0 still takes requests where there is no other."""
 
@@ -65,6 +69,7 @@ class _Known:
         self.samples = 0
         self.measured_at = -float("inf")
         self.failures = 0
+        self.failing_since = 0.0
         self.suspect_until = -float("inf")
 
     def measured(self, now: float) -> float | None:
@@ -197,10 +202,12 @@ class Spreader:
     def failed(self, sending: Sending, now: float) -> None:
         """A request was not answered, or with an error: others are preferred for a while."""
         known = self._hand_back(sending)
+        if not known.failures:
+            known.failing_since = now
         known.failures += 1
-        known.suspect_until = now + min(
-            _LONGEST_SUSPICION, _FIRST_SUSPICION * 2.0 ** (known.failures - 1)
-        )
+        young = now - known.failing_since < _YOUNG_SECONDS
+        longest = _YOUNG_SUSPICION if young else _LONGEST_SUSPICION
+        known.suspect_until = now + min(longest, _FIRST_SUSPICION * 2.0 ** (known.failures - 1))
 
     def refused(self, sending: Sending) -> None:
         """A request was the sender's fault, or none: that says nothing about the instance."""

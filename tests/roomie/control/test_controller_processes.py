@@ -152,6 +152,30 @@ def test_a_standby_takes_over_from_one_that_is_killed_and_no_order_is_lost(
     assert log.outcomes(order.id) == ["scaled"]
 
 
+def test_one_that_is_started_again_where_it_was_killed_does_not_wait_for_itself(
+    kafka: EmbeddedBroker, tmp_path: Path
+) -> None:
+    session = 60  # seconds
+    file, config = declare(tmp_path, kafka.bootstrap_servers, session_timeout=f"{session}s")
+    with KafkaTransport.from_config(config) as transport:
+        create_topics(transport, config)
+        with ControllerProcess(file, "c1") as first:
+            first.wait_for("decides")
+            first.process.kill()
+            first.process.wait()
+            began = time.monotonic()
+            with ControllerProcess(file, "c2") as second:
+                second.wait_for("decides")
+                assert time.monotonic() - began < session * 0.75
+                # One that lives is left alone.
+                with ControllerProcess(file, "c3") as third:
+                    wait_until(
+                        lambda: second.count("decides") + third.count("decides") >= 2, "settled", 60
+                    )
+                    assert second.count("was killed here: it leaves the group") == 1
+                    assert third.count("was killed here") == 0
+
+
 def test_one_that_was_stopped_and_wakes_up_overwrites_nothing(
     node: Node, file: Path, client: RoomieClient, log: Log
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -106,6 +107,21 @@ def test_where_all_have_failed_the_next_chance_is_told() -> None:
         wait = spreader.next_chance(100.0 * failures)
         assert wait is not None
         assert 0 < wait <= 5
+
+
+def test_one_that_failed_a_moment_ago_is_tried_every_second_and_later_more_rarely() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("a")])
+    now, tried = 0.0, []
+    while now < 60.0:
+        sending = spreader.choose(1, now)
+        assert sending is not None
+        spreader.failed(sending, now)
+        tried.append(now)
+        now += spreader.next_chance(now) or 0.0
+    pauses = [(earlier, later - earlier) for earlier, later in pairwise(tried)]
+    assert max(pause for at, pause in pauses if at < 29) == 1.0
+    assert max(pause for at, pause in pauses if at > 31) == 5.0
 
 
 def test_a_newcomer_does_not_get_what_it_has_missed() -> None:
