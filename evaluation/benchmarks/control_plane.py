@@ -346,7 +346,7 @@ def _rolling_json(rolling: RollingBack) -> dict[str, Any]:
 
 
 def draw(killing: Killing, file: Path) -> None:
-    """Requests answered and failed, and response times, over time.
+    """What became of requests, and how long they took, over the time when they were due.
 
     Raises:
         MissingDependencyError: matplotlib is absent.
@@ -375,21 +375,22 @@ def draw(killing: Killing, file: Path) -> None:
     for one in killing.kills:
         end = one.convergence.at if one.convergence.at is not None else one.restarted
         for axes in (upper, lower):
-            axes.axvspan(one.killed, one.restarted, color="0.75", linewidth=0)
-            axes.axvspan(one.restarted, end, color="C1", alpha=0.3, linewidth=0)
+            axes.axvspan(one.killed, one.restarted, color="0.85", linewidth=0, zorder=0)
+            axes.axvspan(one.restarted, end, color="C1", alpha=0.25, linewidth=0, zorder=0)
         upper.annotate(
             one.kind,
             (one.killed, 1),
+            xytext=(0, 3),
             xycoords=("data", "axes fraction"),
-            rotation=90,
-            fontsize=7,
-            ha="right",
-            va="top",
+            textcoords="offset points",
+            fontsize=8,
             color="0.3",
         )
     upper.set(ylabel="requests a second")
-    lower.set(xlabel="seconds; grey: dead, orange: until converged", ylabel="slowest answer, s")
-    upper.legend(loc="lower left", fontsize=7)
+    lower.set(
+        xlabel="seconds; grey: dead, orange: until all is as it was asked for", ylabel="slowest, s"
+    )
+    upper.legend(loc="lower left", fontsize=7, framealpha=1)
     figure.savefig(file, dpi=110)
     plt.close(figure)
 

@@ -132,7 +132,7 @@ def told(request: Request) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Second:
-    """Requests that ended in one second.
+    """Requests that were due in one second.
 
     Attributes:
         start: of it.
@@ -148,10 +148,10 @@ class Second:
 
 
 def by_second(requests: Iterable[Request]) -> list[Second]:
-    """What ended in each second, without a gap from the first to the last."""
+    """What became of the requests of each second, without a gap from the first to the last."""
     bins: dict[int, list[Request]] = {}
     for request in requests:
-        bins.setdefault(math.floor(request.ended), []).append(request)
+        bins.setdefault(math.floor(request.sent), []).append(request)
     if not bins:
         return []
     found = []

@@ -6,6 +6,7 @@ import math
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dataflow.broker.paths import cache_home
@@ -45,3 +46,9 @@ def test_whatever_is_killed_no_order_is_lost_and_no_instance_orphaned(tmp_path: 
     assert [one.kind for one in killing.kills] == list(PLAN.kinds)
     assert killing.orders >= 6 + 2 * len(PLAN.kinds)
     assert sum(not request.failed for request in killing.requests) > 100
+    left = [
+        process.info["cmdline"]
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(tmp_path) in word for word in process.info["cmdline"] or ())
+    ]
+    assert left == []

@@ -67,7 +67,7 @@ def test_a_request_counts_for_the_first_outage_that_it_touches_and_else_for_none
 
 
 def test_seconds_are_told_without_a_gap() -> None:
-    seconds = by_second([good(1.2, 1.3), good(0.2, 1.9), bad(1.0, 3.5)])
+    seconds = by_second([good(1.2, 1.3), good(1.1, 2.8), bad(3.0, 5.5)])
     assert [(s.start, s.answered, s.failed) for s in seconds] == [(1, 2, 0), (2, 0, 0), (3, 0, 1)]
     assert seconds[0].slowest == pytest.approx(1.7)
     assert by_second([]) == []
