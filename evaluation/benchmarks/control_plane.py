@@ -295,7 +295,7 @@ def kills_table(killing: Killing) -> Table:
     table = Table("killed", title="kills under load", title_justify="left")
     for column in (
         "away s", "converged s", "of all restarts s", "requests", "failed", "may fail",
-        "slowest answer s", "orphans",
+        "slowest answer s", "silence s", "orphans",
     ):  # fmt: skip
         table.add_column(column, justify="right")
     for one, served in zip(killing.kills, killing.served, strict=True):
@@ -309,6 +309,7 @@ def kills_table(killing: Killing) -> Table:
             str(served.failed),
             str(served.bound),
             f"{served.slowest:.1f}",
+            f"{served.silence:.1f}",
             str(len(one.convergence.orphans)),
         )
     return table

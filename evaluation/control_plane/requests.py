@@ -71,6 +71,7 @@ class Served:
         bound: how many of them may have failed.
         unexcused: that failed and may not have; with their errors.
         slowest: longest response time of one that was answered; 0 where none was.
+        silence: longest time of the outage for which some model did not answer.
     """
 
     sent: int
@@ -78,6 +79,7 @@ class Served:
     bound: int
     unexcused: tuple[str, ...]
     slowest: float
+    silence: float
 
 
 def account(
@@ -111,9 +113,24 @@ def account(
                 bound=len(hopeless),
                 unexcused=tuple(told(r) for r in failed if id(r) not in excused),
                 slowest=max((r.seconds for r in group if not r.failed), default=0.0),
+                silence=_silence(group, outage),
             )
         )
     return served, tuple(told(r) for r in calm if r.failed)
+
+
+def _silence(group: Sequence[Request], outage: Outage) -> float:
+    return max(
+        (
+            longest_silence(
+                (r for r in group if r.model == model and not r.failed),
+                since=outage.began,
+                until=outage.ended,
+            )
+            for model in {r.model for r in group}
+        ),
+        default=0.0,
+    )
 
 
 def summed_up(what: str, errors: Sequence[str]) -> list[str]:
@@ -169,10 +186,7 @@ def by_second(requests: Iterable[Request]) -> list[Second]:
     return found
 
 
-def longest_silence(
-    requests: Iterable[Request], version: int, *, since: float, until: float
-) -> float:
-    """Longest time within which a version did not answer."""
-    times = sorted(r.ended for r in requests if r.version == version and since <= r.ended <= until)
-    marks = [since, *times, until]
-    return max(later - earlier for earlier, later in itertools.pairwise(marks))
+def longest_silence(answered: Iterable[Request], *, since: float, until: float) -> float:
+    """Longest time of a span within which none of these had its answer."""
+    times = sorted(r.ended for r in answered if since <= r.ended <= until)
+    return max(later - earlier for earlier, later in itertools.pairwise([since, *times, until]))

@@ -210,5 +210,7 @@ def seen(attempt: Attempt, requests: list[Request]) -> Attempted:
         old=sum(r.version == 1 for r in meanwhile),
         new=sum(r.version == attempt.version for r in meanwhile),
         errors=tuple(told(r) for r in meanwhile if r.failed),
-        silence=longest_silence(meanwhile, 1, since=attempt.began, until=attempt.ended),
+        silence=longest_silence(
+            (r for r in meanwhile if r.version == 1), since=attempt.began, until=attempt.ended
+        ),
     )

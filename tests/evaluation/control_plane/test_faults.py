@@ -25,7 +25,7 @@ KILL = Kill(
     convergence=Convergence(at=20.0),
     remains=(),
 )
-SERVED = Served(sent=50, failed=0, bound=0, unexcused=(), slowest=0.4)
+SERVED = Served(sent=50, failed=0, bound=0, unexcused=(), slowest=0.4, silence=0.5)
 REQUESTS = tuple(Request(model="m", sent=t, ended=t + 0.1, version=1) for t in range(30))
 
 

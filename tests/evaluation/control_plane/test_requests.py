@@ -73,11 +73,20 @@ def test_seconds_are_told_without_a_gap() -> None:
     assert by_second([]) == []
 
 
-def test_the_longest_silence_of_a_version_counts_from_the_beginning_and_to_the_end() -> None:
-    answers = [good(1.0, 1.0), good(2.0, 2.0), good(5.0, 5.0, version=2), good(6.0, 6.0)]
-    assert longest_silence(answers, 1, since=0.5, until=6.5) == 4.0
-    assert longest_silence(answers, 2, since=0.0, until=20.0) == 15.0
-    assert longest_silence([], 1, since=3.0, until=8.0) == 5.0
+def test_the_longest_silence_counts_from_the_beginning_and_to_the_end() -> None:
+    answers = [good(6.0, 6.0), good(1.0, 1.0), good(2.0, 2.0)]
+    assert longest_silence(answers, since=0.5, until=6.5) == 4.0
+    assert longest_silence(answers, since=0.5, until=20.0) == 14.0
+    assert longest_silence([], since=3.0, until=8.0) == 5.0
+
+
+def test_the_silence_of_an_outage_is_that_of_the_model_that_suffered_most() -> None:
+    outage = Outage(began=10.0, ended=20.0, excuses=True)
+    fine = [good(t, t) for t in range(9, 22)]
+    other = [Request(model="n", sent=t, ended=t, version=1) for t in (10, 11, 18, 20)]
+    failed = Request(model="n", sent=12.0, ended=15.0, error="no")
+    (served,), _ = account([*fine, *other, failed], [outage], PATIENCE)
+    assert served.silence == 7.0
 
 
 def test_many_failures_are_one_sentence() -> None:
