@@ -20,6 +20,7 @@ from cli.common import (
     open_transport,
     with_examples,
 )
+from cli.values import identifier
 from cli.worker import LogFormatOption, LogLevelOption
 from dataflow.errors import ConfigError, VideojamError
 from dataflow.logs import configure_logging
@@ -62,7 +63,7 @@ def controller(
     """Run one controller."""
     for variable in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")  # it computes little, and beside others
-    called = name or f"{socket.gethostname()}-{os.getpid()}"
+    called = identifier("--name", name or f"{socket.gethostname()}-{os.getpid()}")
     configure_logging(log_level, log_format, context={"controller": called})
     try:
         _run(config, bootstrap_servers, called, wait_for_broker, (metrics_port, metrics_address))
@@ -88,7 +89,8 @@ def _run(
     from dataflow.config import TopicNames
     from roomie.control.assembly import declared_roomie
     from roomie.control.metrics import ControllerCollector
-    from roomie.control.service import build_controller, check_topics, run_controller
+    from roomie.control.service import build_controller, run_controller
+    from roomie.control.topics import require_topics
 
     settings = effective_config(file, bootstrap_servers)
     declared_roomie(settings, file)
@@ -101,7 +103,7 @@ def _run(
             forecast=_forecast(settings),
         )
         wait_for_broker(transport, wait)
-        check_topics(transport, TopicNames(settings.deployment))
+        require_topics(transport, TopicNames(settings.deployment), decides=True)
         collector = ControllerCollector(
             made.sight.glance,
             deployment=settings.deployment,

@@ -19,7 +19,7 @@ from cli.common import (
     stdout,
     with_examples,
 )
-from dataflow.config.units import parse_duration
+from cli.values import seconds, size
 from dataflow.errors import ConfigError, RecordError
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 EXIT_NOT_OBEYED = 3
 """Exit code of an order that was refused, rolled back or superseded."""
-
-_GOOD = frozenset({"ready", "rolled-out", "scaled", "removed"})
 
 WaitOption = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Wait for the outcome, printing what happens.")
@@ -86,7 +84,7 @@ def deploy(
     as_json: JsonOption = False,
 ) -> None:
     """Let a model run."""
-    from pydantic import ByteSize, TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     from roomie.control.records import ModelSpec
 
@@ -97,20 +95,19 @@ def deploy(
         "max_instances": max_instances,
         "batch": batch,
         "rate": rate,
-        "latency": None if latency is None else _seconds("--latency", latency),
+        "latency": None if latency is None else seconds("--latency", latency),
         "profile": profile,
+        "memory_bytes": None if memory is None else size("--memory", memory),
         "reserved": reserved,
         "spread": spread,
         "error_limit": error_limit,
         "slow_limit": slow_limit,
     }
     try:
-        if memory is not None:
-            wanted["memory_bytes"] = int(TypeAdapter(ByteSize).validate_python(memory))
         spec = ModelSpec.model_validate(wanted)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        key = str(fault["loc"][0]) if fault["loc"] else "memory"
+        key = str(fault["loc"][0])
         raise ConfigError(
             fault["msg"],
             key="MODEL" if key == "model" else f"--{key.replace('_', '-').removesuffix('-bytes')}",
@@ -121,7 +118,7 @@ def deploy(
         lambda roomie: roomie.deploy(spec),
         config,
         bootstrap_servers,
-        wait=_seconds("--timeout", timeout) if wait else None,
+        wait=seconds("--timeout", timeout) if wait else None,
         as_json=as_json,
     )
 
@@ -154,7 +151,7 @@ def undeploy(
         lambda roomie: roomie.undeploy(model),
         config,
         bootstrap_servers,
-        wait=_seconds("--timeout", timeout) if wait else None,
+        wait=seconds("--timeout", timeout) if wait else None,
         as_json=as_json,
     )
 
@@ -181,7 +178,7 @@ def scale(
         lambda roomie: roomie.scale(model, instances),
         config,
         bootstrap_servers,
-        wait=_seconds("--timeout", timeout) if wait else None,
+        wait=seconds("--timeout", timeout) if wait else None,
         as_json=as_json,
     )
 
@@ -207,6 +204,7 @@ def _send(
     """
     from dataflow.config import TopicNames
     from roomie.control.assembly import declared_roomie
+    from roomie.control.book import OUTCOME_OF
     from roomie.control.client import RoomieClient
 
     settings = effective_config(file, bootstrap_servers)
@@ -225,7 +223,7 @@ def _send(
             last: Status | None = None
             for last in roomie.follow(sent, timeout=wait):
                 _print_status(last, as_json=as_json)
-            if last is None or last.event not in _GOOD:
+            if last is None or last.event not in OUTCOME_OF.values():
                 raise typer.Exit(EXIT_NOT_OBEYED)
 
 
@@ -247,12 +245,3 @@ def _print_status(status: Status, *, as_json: bool) -> None:
     colour = _COLOURS.get(status.event, "green" if status.is_outcome else "cyan")
     console.print(f"{status.event:<12}", style=colour, end="")
     console.print(status.reason, markup=False)
-
-
-def _seconds(key: str, text: str) -> float:
-    try:
-        return parse_duration(text if not text.replace(".", "", 1).isdigit() else float(text))
-    except ValueError as error:
-        raise ConfigError(
-            str(error), key=key, value=text, remedy="for example 50ms or 5m"
-        ) from error

@@ -60,9 +60,9 @@ def gpus(
     as_json: JsonOption = False,
 ) -> None:
     """Show GPUs and what runs on them."""
-    from cli.node import check_topics
     from cli.up import stop_on_signals
     from dataflow.config import TopicNames
+    from roomie.control.topics import require_topics
     from roomie.devices import load_devices
 
     settings = effective_config(config, bootstrap_servers)
@@ -73,7 +73,7 @@ def gpus(
         stopping = stack.enter_context(stop_on_signals(quiet=True))
         transport = stack.enter_context(open_transport(settings))
         transport.check()
-        check_topics(transport, names)
+        require_topics(transport, names)
         scene = Scene(transport, names, table)
         stack.enter_context(scene.follower)
         _wait_ready(scene.follower, stopping)

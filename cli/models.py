@@ -20,6 +20,7 @@ from cli.common import (
     stdout,
     with_examples,
 )
+from dataflow.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +53,14 @@ def models(
     with open_transport(settings) as transport:
         transport.check()
         snapshot = read_snapshot(transport, TopicNames(settings.deployment))
+    unknown = [name for name in names or () if name not in snapshot.placements]
+    if unknown:
+        known = ", ".join(sorted(snapshot.placements)) or "none"
+        raise ConfigError(
+            f"not deployed: {', '.join(unknown)}",
+            key="MODEL",
+            remedy=f"deployed: {known}; `videojam deploy {unknown[0]}` deploys it",
+        )
     shown = [p for m, p in sorted(snapshot.placements.items()) if not names or m in names]
     now = time.time()
     active = [c for c in snapshot.controllers.values() if c.active and _heard(c, now)]

@@ -21,15 +21,14 @@ from cli.common import (
     with_examples,
 )
 from cli.triton import show_progress
+from cli.values import identifier
 from cli.worker import LogFormatOption, LogLevelOption
-from dataflow.errors import BrokerError, ConfigError
+from dataflow.errors import ConfigError
 from dataflow.logs import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dataflow.config import TopicNames
-    from dataflow.transport import Transport
     from roomie.control.hardware import LocalGpu
     from roomie.control.serving import Serving
     from roomie.devices import DeviceTable
@@ -120,10 +119,12 @@ def node(
     from roomie.control.agent import Agent, AgentOptions
     from roomie.control.agent_values import AgentSettings
     from roomie.control.hardware import report
+    from roomie.control.topics import require_topics
     from roomie.devices import load_devices
     from roomie.triton.repository import InstanceRepository
 
-    name = worker or socket.gethostname()
+    name = identifier("--worker", worker or socket.gethostname())
+    machine = identifier("--node", node_name or socket.gethostname())
     configure_logging(log_level, log_format, context={"worker": name})
     if not models.is_dir():
         raise ConfigError(
@@ -163,15 +164,15 @@ def node(
     names = TopicNames(settings.deployment)
     with open_transport(settings) as transport:
         wait(transport, wait_for_broker)
-        check_topics(transport, names)
+        require_topics(transport, names)
         agent = Agent(
             AgentOptions(
                 worker=name,
-                node=node_name or socket.gethostname(),
+                node=machine,
                 incarnation=uuid.uuid4().hex[:12],
                 gpus={f"{name}/{number}": entry.index for number, entry in enumerate(found)},
                 lease=declared.lease if lease is None else lease,
-                telemetry_seconds=declared.report,
+                report_seconds=declared.report,
                 advertised_host=advertised_host,
                 executions=executions is not None,
                 keep_server=keep_server,
@@ -202,25 +203,6 @@ node.__doc__ = with_examples(
 )
 
 
-def check_topics(transport: Transport, names: TopicNames) -> None:
-    """See that ROOMIE's topics exist.
-
-    Raises:
-        BrokerError: they do not.
-    """
-    admin = transport.admin()
-    try:
-        known = admin.describe(f"{names.deployment}.")
-    finally:
-        admin.close()
-    lacking = [t for t in (names.placements, names.workers, names.telemetry) if t not in known]
-    if lacking:
-        raise BrokerError(
-            f"ROOMIE's topics are not there: {', '.join(lacking)}\n"
-            "  remedy: declare `roomie` in topics.yaml, then `videojam topics apply`"
-        )
-
-
 def _gpus(
     declared: list[str], chosen: list[str], table: DeviceTable
 ) -> tuple[tuple[LocalGpu, ...], Callable[[], tuple[LocalGpu, ...]]]:
@@ -237,8 +219,9 @@ def _gpus(
     driver = Driver()
     found = choose(driver.gpus(table), chosen)
     if not found:
+        why = "it reports none" if driver.fault is None else driver.fault
         raise ConfigError(
-            "this machine has no GPU that NVIDIA's driver reports",
+            f"no GPU of this machine is known to NVIDIA's driver: {why}",
             key="--gpu",
             remedy="declare one, for example --gpu T4: models then run on the processor; "
             "`videojam roomie devices` lists the kinds",

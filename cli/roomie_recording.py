@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.common import stderr, stdout, with_examples
-from dataflow.config.units import parse_duration
+from cli.values import seconds, size
 from dataflow.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ def profile(
     table = load_devices(devices)
     backend = TorchBackend()
     recorded: list[Profile] = []
-    for size in batch or BATCHES:
-        with stderr().status(f"{model} at batch size {size}"):
+    for batch_size in batch or BATCHES:
+        with stderr().status(f"{model} at batch size {batch_size}"):
             recorded.append(
-                record_profile(model, size, backend, table, device=device, rounds=rounds)
+                record_profile(model, batch_size, backend, table, device=device, rounds=rounds)
             )
         _report_profile(recorded[-1])
     file = out / file_name(recorded[0])
@@ -114,8 +114,8 @@ def import_(
     settings = ImportSettings(
         model=model,
         batch=batch,
-        memory_bytes=_size(memory, "--memory"),
-        weight_bytes=_size(weights, "--weights"),
+        memory_bytes=size("--memory", memory),
+        weight_bytes=size("--weights", weights),
         inference_time_s=None if inference_time is None else _time(inference_time),
         device=device,
         annotation=annotation,
@@ -128,22 +128,8 @@ def import_(
     stdout().print(f"wrote {target}", markup=False)
 
 
-def _size(text: str, option: str) -> int:
-    from pydantic import ByteSize, TypeAdapter, ValidationError
-
-    try:
-        return int(TypeAdapter(ByteSize).validate_python(text))
-    except ValidationError as error:
-        raise ConfigError(
-            "not a size", key=option, value=text, remedy="for example 1.2GiB or 900MB"
-        ) from error
-
-
 def _time(text: str) -> float:
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise ConfigError(str(error), key="--inference-time", value=text) from error
-    if seconds <= 0:
+    found = seconds("--inference-time", text)
+    if found <= 0:
         raise ConfigError("must be above 0", key="--inference-time", value=text)
-    return seconds
+    return found

@@ -42,8 +42,8 @@ _log = logging.getLogger("videojam.roomie")
 _TICK_SECONDS = 0.25
 _FIRST_REPORT_SECONDS = 5.0
 """After so long a worker announces itself even if its server has not answered yet."""
-_LEASES_PER_REPORT = 4.0
-"""A lease outlasts so many reports: one that is late or lost is no death."""
+_REPORTS_PER_LEASE = 2.0
+"""At least: one that is late or lost is no death."""
 _CLOSE_SECONDS = 5.0
 
 
@@ -57,7 +57,8 @@ class AgentOptions:
         incarnation: of this process.
         gpus: by id, with the index that the server gives them; None for the processor.
         lease: seconds for which a report may be counted on.
-        telemetry_seconds: between two telemetries.
+        report_seconds: between two telemetries, and between two reports that it is there; these
+            come twice in a lease at least.
         advertised_host: under which clients reach the server; as the server says when None.
         executions: whether the server limits executions at a time.
         keep_server: whether the server goes on when the agent is told to stop.
@@ -69,7 +70,7 @@ class AgentOptions:
     incarnation: str
     gpus: Mapping[str, int | None]
     lease: float = 5.0
-    telemetry_seconds: float = 2.0
+    report_seconds: float = 1.0
     advertised_host: str | None = None
     executions: bool = False
     keep_server: bool = False
@@ -261,7 +262,7 @@ class Agent:
         """Telemetry, when it is due and there is something to tell."""
         if self._monotonic() < self._telemetry_due:
             return
-        self._telemetry_due = self._monotonic() + self._options.telemetry_seconds
+        self._telemetry_due = self._monotonic() + self._options.report_seconds
         if not looked:
             return
         batches = {name: wanted.tuning.batch for name, wanted in self._wanted.items()}
@@ -281,7 +282,9 @@ class Agent:
         if facts == self._reported and now < self._report_due:
             return
         self._reported = facts
-        self._report_due = now + self._options.lease / _LEASES_PER_REPORT
+        self._report_due = now + min(
+            self._options.report_seconds, self._options.lease / _REPORTS_PER_LEASE
+        )
         report = WorkerReport(
             worker=self._options.worker,
             node=self._options.node,

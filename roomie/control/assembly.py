@@ -110,5 +110,5 @@ def models_of_functions(config: Config) -> Mapping[str, str]:
     return {
         name: str(function.parameters.get("model", name))
         for name, function in config.functions.items()
-        if (function.plugin or name) == _TRITON or function.parameters.get("backend") == _TRITON
+        if (function.plugin or name) == _TRITON
     }

@@ -78,7 +78,7 @@ class Attempt:
             )
             for w in wanted
         ]
-        state = self._planner.state(usable, self._residents, frozenset())
+        state = self._planner.state(usable, self._residents)
         try:
             plan = self._planner.decide(state, requests)
             predictions = self._planner.predict(plan)

@@ -70,28 +70,25 @@ class Elastic:
         """Do what is due."""
         if _due(self._scaled_at, now, self._settings.scale_every):
             self._scaled_at = now
-            self._filler.loads = {model: self._model(model, now) for model in self._book.models()}
-            loads = self.loads(now)
+            all_loads = {model: self._model(model, now) for model in self._book.models()}
+            self._filler.loads = all_loads
+            loads = [load for model, load in all_loads.items() if self._may_scale(model)]
             if self._autoscaler is not None and loads:
                 for scale in self._autoscaler.decide(loads, now):
                     self._carry_out(scale, now)
-        every = self._settings.batching_every
-        if every > 0 and _due(self._tuned_at, now, every):
+        rhythm = self._settings.batching_every
+        if rhythm > 0 and _due(self._tuned_at, now, rhythm):
             self._tuned_at = now
             for model in self._book.models():
                 for instance in serving(self._book[model]):
                     if instance.state == "ready":
                         self._tune(model, instance, now)
 
-    def loads(self, now: float) -> list[ModelLoad]:
-        """Models that may be scaled now: those that ask for it and are not changing versions."""
-        found = []
-        for model in self._book.models():
-            placement = self._book[model]
-            scaled = placement.spec.max_instances is not None
-            if scaled and not placement.leaving and placement.rollout is None:
-                found.append(self._model(model, now))
-        return found
+    def _may_scale(self, model: str) -> bool:
+        """Whether a model asks to be scaled, and is not changing versions."""
+        placement = self._book[model]
+        scaled = placement.spec.max_instances is not None
+        return scaled and not placement.leaving and placement.rollout is None
 
     def _model(self, model: str, now: float) -> ModelLoad:
         placement = self._book[model]

@@ -59,11 +59,6 @@ class Fleet:
         """Whether silence says nothing."""
         return self._deaf
 
-    def report(self, worker: str) -> WorkerReport | None:
-        """What a worker said last."""
-        known = self._workers.get(worker)
-        return None if known is None else known.report
-
     def reports(self) -> tuple[WorkerReport, ...]:
         """What all said last, by name."""
         return tuple(self._workers[name].report for name in sorted(self._workers))

@@ -11,9 +11,7 @@ from typing import Any
 from roomie.control.records import GpuReport
 from roomie.devices import DeviceTable
 from roomie.errors import DeviceError
-
-_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
-_MEMORY = re.compile(r"^(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?$", re.IGNORECASE)
+from roomie.units import parse_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +45,8 @@ def report(worker: str, position: int, gpu: LocalGpu) -> GpuReport:
 def parse_declared(words: Sequence[str], table: DeviceTable) -> tuple[LocalGpu, ...]:
     """GPUs as declared: ``DEVICE`` or ``DEVICE:MEMORY``, such as ``T4`` or ``A10:12GiB``.
 
+    Sizes are pydantic's: ``12GiB`` is 12 * 2^30 bytes, ``12GB`` 12 * 10^9.
+
     Their models run on the processor: this is for machines without GPUs.
 
     Raises:
@@ -58,9 +58,9 @@ def parse_declared(words: Sequence[str], table: DeviceTable) -> tuple[LocalGpu, 
         device = table.device(name)
         memory = None
         if colon:
-            match = _MEMORY.match(size.strip())
-            memory = int(float(match[1]) * _UNITS[match[2].lower()]) if match else 0
-            if not 0 < memory <= device.memory_bytes:
+            with suppress(ValueError):
+                memory = parse_size(size)
+            if memory is None or not 0 < memory <= device.memory_bytes:
                 raise DeviceError(
                     f"not a size of memory that {name} can have",
                     key="--gpu",
@@ -81,6 +81,8 @@ class Driver:
 
     def __init__(self, nvml: Any | None = None) -> None:
         self._nvml: Any = nvml if nvml is not None else _nvml()
+        self.fault: str | None = None
+        """Why `gpus` found no driver the last time, with what to do about it."""
 
     def gpus(self, table: DeviceTable) -> tuple[LocalGpu, ...]:
         """All GPUs and MIG slices, none where there is no driver. Slices stand for their GPU.
@@ -89,11 +91,17 @@ class Driver:
             DeviceError: one of a kind that is not known.
         """
         nvml = self._nvml
+        self.fault = None
         if nvml is None:
+            self.fault = (
+                "its Python library is not installed (pip install 'videojam[triton]' brings "
+                "nvidia-ml-py)"
+            )
             return ()
         try:
             nvml.nvmlInit()
-        except nvml.NVMLError:
+        except nvml.NVMLError as error:
+            self.fault = f"it does not answer ({error}; `nvidia-smi` should work here)"
             return ()
         try:
             found: list[LocalGpu] = []

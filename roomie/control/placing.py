@@ -95,7 +95,7 @@ class Planner:
             for p, i in instances
             if i.state != "draining"
         ]
-        state = self.state(sites, residents, frozenset())
+        state = self.state(sites, residents)
         return {p.instance.id: (p.slowdown, p.throughput) for p in predict(state, self._costs)}
 
     # -- for Attempt -----------------------------------------------------------------------------
@@ -138,9 +138,7 @@ class Planner:
         sizes = [p.memory_bytes for p in self._costs.store if p.variant == variant]
         return max(sizes, default=None)
 
-    def state(
-        self, sites: Sequence[Site], residents: Sequence[Resident], without: frozenset[str]
-    ) -> ClusterState:
+    def state(self, sites: Sequence[Site], residents: Sequence[Resident]) -> ClusterState:
         """What the placer sees: GPUs of known kinds, and on them instances with a profile.
 
         Others take their memory away from the GPU.
@@ -149,7 +147,7 @@ class Planner:
         rows: list[list[Instance]] = []
         for site in sites:
             device = self.device(site)
-            if device is None or site.gpu.id in without:
+            if device is None:
                 continue
             seen: list[Instance] = []
             hidden = 0

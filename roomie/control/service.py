@@ -6,48 +6,12 @@ import logging
 import signal
 
 from dataflow.config import Config, TopicNames
-from dataflow.errors import BrokerError
 from dataflow.transport import Transport
 from roomie.control.assembly import core_factory, declared_roomie
 from roomie.control.controller import Controller, Group
 from roomie.control.scaling_types import ForecastArrivals
 
 _log = logging.getLogger("videojam.roomie")
-
-
-def check_topics(transport: Transport, names: TopicNames) -> None:
-    """See that ROOMIE's topics are there.
-
-    Raises:
-        BrokerError: one is not.
-    """
-    admin = transport.admin()
-    try:
-        there = admin.describe(f"{names.deployment}.")
-    finally:
-        admin.close()
-    wanted = (
-        names.deploy,
-        names.placements,
-        names.workers,
-        names.telemetry,
-        names.status,
-        names.controller,
-        names.refused,
-        names.capacity,
-    )
-    missing = [name for name in wanted if name not in there]
-    if missing:
-        raise BrokerError(
-            f"no topic {missing[0]}\n"
-            "  remedy: declare the section `roomie` in topics.yaml and run `videojam topics apply`"
-        )
-    if there[names.deploy].partitions != 1:
-        raise BrokerError(
-            f"{names.deploy} has {there[names.deploy].partitions} partitions: with more than one, "
-            "several controllers would decide at a time\n"
-            "  remedy: delete the topic and run `videojam topics apply`"
-        )
 
 
 def build_controller(

@@ -65,7 +65,6 @@ class FakeTriton:
         self._change = threading.Condition()
         self._loaded: dict[str, _Loaded] = {}
         self._loading: set[str] = set()
-        self._faults: dict[str, str] = {}
         self._up = True
         self._life = 0
 
@@ -81,7 +80,6 @@ class FakeTriton:
             self._life += 1
             self._loaded.clear()
             self._loading.clear()
-            self._faults.clear()
             self._change.notify_all()
 
     def come_back(self) -> None:
@@ -98,9 +96,7 @@ class FakeTriton:
         with self._answering():
             names = {entry.name for entry in self._folder.iterdir() if entry.is_dir()}
             return {
-                name: IndexEntry(
-                    name=name, state=self._state(name), reason=self._faults.get(name, "")
-                )
+                name: IndexEntry(name=name, state=self._state(name))
                 for name in sorted(names | set(self._loaded))
             }
 
@@ -115,16 +111,14 @@ class FakeTriton:
             life = self._life
         try:
             fresh = self._read(name, settings, timeout)
-        except ModelLoadError as error:
+        except ModelLoadError:
             with self._answering():
                 self._loading.discard(name)
-                self._faults[name] = str(error)
             raise
         with self._answering():
             if life != self._life:
                 raise UnavailableError(f"the server at {self._url} died meanwhile")
             self._loading.discard(name)
-            self._faults.pop(name, None)
             self._loaded[name] = fresh
 
     def _read(self, name: str, settings: ModelSettings, timeout: float) -> _Loaded:

@@ -98,11 +98,8 @@ class GrpcTriton:
             found = self._client.get_model_repository_index(client_timeout=self._call_seconds)
         entries: dict[str, IndexEntry] = {}
         for model in found.models:
-            entry = IndexEntry(
-                name=model.name,
-                state=_STATES.get(model.state, "unavailable"),
-                reason=model.reason,
-            )
+            state = _STATES.get(model.state, "unavailable")
+            entry = IndexEntry(name=model.name, state=state)
             known = entries.get(model.name)
             # One line a version: a ready one outweighs what is left of another.
             if known is None or (known.state != "ready" and entry.state != "unavailable"):

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -36,6 +37,7 @@ _EXIT_SECONDS = 5
 """How long the server itself waits for inferences in flight when it is told to end."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps it; names in it are unique
 _PAUSE_SECONDS = 0.05
+_CONNECT_SECONDS = 1.0
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 
@@ -287,11 +289,25 @@ def _await(
         if code is not None:
             raise explain(f"tritonserver died while starting (exit code {code})", log)
         # It opens its ports last, and one after the other.
-        if all(not port_is_free(settings.host, port) for port in ports.values()):
+        if all(_listens(settings.host, port) for port in ports.values()):
             return
         if time.monotonic() > deadline:
             raise explain(f"tritonserver did not answer within {timeout:g} s", log)
         time.sleep(_PAUSE_SECONDS)
+
+
+def _listens(host: str, port: int) -> bool:
+    """Whether somebody takes connections there.
+
+    To try whether the port can still be bound would tell as much, and take it away from a server
+    that is about to bind it.
+    """
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
+    try:
+        socket.create_connection((local, port), timeout=_CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def stop(home: Path, name: str, *, timeout: float = STOP_SECONDS) -> TritonState | None:

@@ -61,13 +61,11 @@ class ModelSettings:
         json: as the load call takes it.
         text: as ``config.pbtxt``.
         tuning: as written into it.
-        has_batch_axis: whether its tensors begin with the batch.
     """
 
     json: str = field(repr=False)
     text: str = field(repr=False)
     tuning: str
-    has_batch_axis: bool = True
 
 
 def protobufs() -> Any:  # tritonclient publishes no types
@@ -144,7 +142,6 @@ def instance_config(source: Any | None, name: str, tuning: Tuning, *, origin: st
         json=json_format.MessageToJson(config, preserving_proto_field_name=True, indent=None),
         text=text_format.MessageToString(config),
         tuning=str(tuning),
-        has_batch_axis=config.max_batch_size > 0,
     )
 
 

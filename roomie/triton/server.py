@@ -28,12 +28,10 @@ class IndexEntry:
     Attributes:
         name: of the model.
         state: of its version that was loaded last; ``unavailable`` for one that never was.
-        reason: why it is unavailable, where the server says so.
     """
 
     name: str
     state: ModelState
-    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

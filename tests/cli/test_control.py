@@ -37,6 +37,14 @@ def test_help_of_the_log_has_examples(videojam: Videojam) -> None:
     assert "videojam roomie log --follow" in videojam("roomie", "log", "--help").output
 
 
+def test_a_name_that_is_none_is_said_with_the_characters_it_may_have(videojam: Videojam) -> None:
+    for wrong in ("two words", "-c", "x" * 129, "é"):
+        shown = videojam("controller", f"--name={wrong}")
+        assert shown.exit_code == 1
+        assert "--name: not a name: it may have letters, digits" in shown.output
+        assert "internal error" not in shown.output
+
+
 def test_a_declared_forecaster_tells_what_comes_next() -> None:
     expected = _forecast(declared("last-window"))
     assert expected is not None

@@ -95,7 +95,12 @@ def declaration(folder: Path, servers: str, deployment: str) -> str:
     ("words", "said"),
     [
         (["--models", "{models}/none"], "no such folder"),
-        (["--models", "{models}"], "no GPU that NVIDIA's driver reports"),
+        (["--models", "{models}"], "pip install 'videojam[triton]'"),
+        (
+            ["--models", "{models}", "--worker", "edge 1"],
+            "--worker: not a name: it may have letters",
+        ),
+        (["--models", "{models}", "--node", "-edge"], "--node: not a name: it may have letters"),
         (["--models", "{models}", "--gpu", "T44"], "did you mean 'T4'"),
         (["--models", "{models}", "--gpu", "T4", "--triton", "x:1"], "--repository"),
         (

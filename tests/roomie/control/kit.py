@@ -138,7 +138,7 @@ def agent_of(
             incarnation=uuid.uuid4().hex[:8],
             gpus={gpu.id: None for gpu in gpus},
             lease=lease,
-            telemetry_seconds=0.2,
+            report_seconds=0.2,
             settings=settings,
             keep_server=keep_server,
         ),

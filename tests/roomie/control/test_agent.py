@@ -199,6 +199,21 @@ def test_a_server_that_hangs_is_ended_and_loaded_anew(site: Site) -> None:
         wait_until(lambda: site.server.model_ready("m.1"), "all is loaded anew")
 
 
+def test_it_says_that_it_is_there_as_often_as_is_declared_however_long_its_lease(
+    site: Site,
+) -> None:
+    agent = agent_of(site.plant, ForeignServer(site.server), site.sources, site.folder, lease=1e4)
+    with site.running(agent):
+        wait_until(lambda: "w" in site.plant.workers.rows(), "it announces itself")
+        written: set[float] = set()
+
+        def often() -> bool:
+            written.add(site.plant.workers.rows()["w"].at)
+            return len(written) > 4
+
+        wait_until(often, "it says so again and again")
+
+
 def failing(error: Exception) -> Callable[..., Any]:
     def fail(*_: object, **__: object) -> Any:
         raise error

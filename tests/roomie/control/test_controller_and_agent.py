@@ -47,7 +47,7 @@ class Node:
                 incarnation=uuid.uuid4().hex[:8],
                 gpus={gpu.id: None},
                 lease=6.0,
-                telemetry_seconds=0.2,
+                report_seconds=0.2,
                 settings=QUICK,
             ),
             ForeignServer(self.server),

@@ -258,6 +258,11 @@ def test_what_an_operator_types(transport: KafkaTransport, names: TopicNames, fi
         table = videojam(file, "models")
         assert table.count("mine.v1-") == 2
         assert "ready" in table
+        assert videojam(file, "models", "mine").count("mine.v1-") == 2
+        for words in (("ghost",), ("mine", "ghost", "--json")):
+            unknown = videojam(file, "models", *words, ok=1)
+            assert "not deployed: ghost" in unknown
+            assert "deployed: mine;" in unknown
         seen = json.loads(videojam(file, "models", "--json"))
         assert seen["models"][0]["spec"]["instances"] == 2
         assert [c["active"] for c in seen["controllers"]] == [True]

@@ -737,9 +737,10 @@ class TestElastic:
             world.run(1.0)
             world.measure(instance.id, requests=requests)
         scripted.asked.clear()
-        world.run(0.5)
         while not scripted.asked:
+            before = len(heard)
             world.run(0.5)
+        assert len(heard) == before + 1, "once for each look"
         assert scripted.asked[0][0].forecast == 77.0
         assert len(heard[-1]) == 50
         assert sum(heard[-1]) == pytest.approx(60.0)

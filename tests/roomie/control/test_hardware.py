@@ -149,10 +149,11 @@ def test_the_drivers_names_are_understood(driver: str, name: str) -> None:
 
 
 def test_gpus_can_be_declared_with_their_memory() -> None:
-    assert parse_declared(["T4", "A10:12GiB", "T4:500m"], TABLE) == (
+    assert parse_declared(["T4", "A10:12GiB", "A10:12GB", "T4:500m"], TABLE) == (
         LocalGpu(device="T4"),
         LocalGpu(device="A10", memory_bytes=12 * GIB),
-        LocalGpu(device="T4", memory_bytes=500 << 20),
+        LocalGpu(device="A10", memory_bytes=12 * 10**9),
+        LocalGpu(device="T4", memory_bytes=500 * 10**6),
     )
 
 
@@ -165,3 +166,16 @@ def test_a_size_that_is_none_is_refused(wrong: str) -> None:
 def test_a_misspelt_kind_is_corrected() -> None:
     with pytest.raises(DeviceError, match="did you mean 'T4'"):
         parse_declared(["T44"], TABLE)
+
+
+def test_why_there_is_no_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(Nvml(T4))
+    assert driver.gpus(TABLE)
+    assert driver.fault is None
+    dead = Driver(Nvml(T4, broken=True))
+    assert dead.gpus(TABLE) == ()
+    assert "Driver Not Loaded" in (dead.fault or "")
+    monkeypatch.setattr("roomie.control.hardware._nvml", lambda: None)
+    without = Driver()
+    assert without.gpus(TABLE) == ()
+    assert "pip install 'videojam[triton]'" in (without.fault or "")
