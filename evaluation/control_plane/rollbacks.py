@@ -17,7 +17,7 @@ from roomie.control.client import RoomieClient
 from roomie.control.records import ModelSpec
 
 MODEL = "squeezenet1_1"
-CASES: tuple[Behaviour, ...] = ("broken", "erring", "slow", "good")
+CASES: tuple[Behaviour, ...] = ("broken", "slow", "erring", "good")
 """Of the versions that follow version 1. The last one shows that what is good is let in."""
 _SETTLE_SECONDS = 30.0
 """For the version that was given up to be gone."""
