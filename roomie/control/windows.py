@@ -13,6 +13,11 @@ HISTORY_SLOTS = 50
 """Seconds of arrivals that a forecaster sees (as VIDEOJAM's, baselines.md sec. 1)."""
 _KEEP_SECONDS = 120.0
 """Longer than any window that is asked for."""
+_LEAST_ANSWERS = 3
+_LEAST_ERRORS = 2
+"""At the end of a probation so few count, however many are wanted during it: clients leave an
+instance that errs alone, so a version that is bad enough never gets many requests. A single error
+is no rate, though."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,23 +170,43 @@ def verdict(new: Totals, old: Totals, spec: ModelSpec, *, least: int, over: bool
         new: what its instances did since they were ready.
         old: what the old version's did in the same time.
         spec: the new version's.
-        least: requests below which nothing is held against it.
+        least: requests below which nothing is held against it before the probation is over.
         over: whether the probation is over.
 
     Returns:
         Why it has to go; None where it may stay.
     """
-    if new.answered < least:
-        if over and not new.answered and new.pending:
-            return f"it has answered nothing, and {new.pending} requests wait for it"
+    if over and not new.answered and new.pending:
+        return f"it has answered nothing, and {new.pending} requests wait for it"
+    counts = over and new.answered >= _LEAST_ANSWERS and new.failures >= _LEAST_ERRORS
+    if new.answered >= least or counts:
+        share = new.failures / new.answered
+        if share > spec.error_limit:
+            return (
+                f"{new.failures} of {new.answered} requests failed ({share:.1%}); at most "
+                f"{spec.error_limit:.1%} may"
+            )
+    return _slow(new, old, spec) if new.answered >= least else None
+
+
+def unproven(new: Totals, old: Totals, *, least: int) -> str | None:
+    """Why a version that nothing speaks against has not proved itself either.
+
+    Args:
+        new: what its instances did since they were ready.
+        old: what the old version's did in the same time.
+        least: answers of the old version from which the silence of the new one means something.
+
+    Returns:
+        What is missing; None where it has answered well, or had hardly anything to answer.
+    """
+    if new.requests:
         return None
-    share = new.failures / new.answered
-    if share > spec.error_limit:
-        return (
-            f"{new.failures} of {new.answered} requests failed ({share:.1%}); at most "
-            f"{spec.error_limit:.1%} may"
-        )
-    return _slow(new, old, spec)
+    if new.failures:
+        return f"none of the {new.failures} requests that it answered went well"
+    if old.requests >= least:
+        return f"it has answered nothing, and the old version {old.requests} requests meanwhile"
+    return None
 
 
 def _slow(new: Totals, old: Totals, spec: ModelSpec) -> str | None:
