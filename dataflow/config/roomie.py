@@ -57,7 +57,7 @@ class RoomieConfig(ConfigModel):
     """How long a new version runs beside the old one, and is watched, before that goes; up to three
     times as long where it has answered nothing well yet."""
     probation_requests: int = Field(default=20, ge=1)
-    """Requests below which nothing is held against a new version before its probation is over."""
+    """Answers of a new version from which its speed counts, and its errors during probation."""
     probation_share: float = Field(default=0.2, gt=0, le=1)
     """Part of its speed that an instance of a new version is given meanwhile."""
     moves: int = Field(default=0, ge=0)

@@ -162,6 +162,31 @@ class TestRollouts:
         world = self._proving(slow_limit=4.0)
         assert self._end(world, of_new=slow, of_old={"compute_s": 0.01}) == "rolled-out"
 
+    @pytest.mark.parametrize("wanted", [{}, {"latency": 0.015}])
+    def test_stalls_among_the_first_requests_are_not_held_against_it(
+        self, wanted: dict[str, Any]
+    ) -> None:
+        world = self._proving(**wanted)
+        (new,), (old,) = world.ready("small", 2), world.ready("small", 1)
+        stalled = 0.15  # on average, a cold start or a busy machine
+        for compute_s in (stalled, 0.01, 0.01):
+            world.measure(new.id, compute_s=compute_s)
+            world.measure(old.id, compute_s=0.01)
+            world.run(1.0)
+        assert world.events()[-1] == "rolled-out"
+
+    def test_its_time_is_judged_when_the_probation_is_over_and_errors_at_once(self) -> None:
+        world = self._proving()
+        (new,), (old,) = world.ready("small", 2), world.ready("small", 1)
+        world.measure(new.id, compute_s=1.0)
+        world.measure(old.id, compute_s=0.01)
+        world.run(0.5)
+        assert world.events()[-1] == "proving"
+        world.measure(new.id, failures=10)
+        world.run(0.5)
+        assert world.events()[-1] == "rolled-back"
+        assert "requests failed" in world.said("rolled-back")[0]
+
     def test_one_that_goes_away_again_is_rolled_back_in_time(self) -> None:
         world = self._proving()
         for worker in world.workers.values():
