@@ -9,28 +9,16 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 
-from agents.balancing import BalancingSettings, Forecast, Place, last_window, make_balancer
+from agents.balancing import Forecast, Place, last_window, make_balancer
+from agents.declaration import balancing_settings, faults_of
 from agents.engine import Engine
 from agents.exchange import DirectExchange, Exchange
 from agents.state import Balance, ForecasterState, ReplicaState
 from agents.status import ReplicaStatus
-from dataflow.config import BalancingConfig, Config, TopicNames
+from dataflow.config import Config, TopicNames
 from dataflow.functions.base import Function
 from dataflow.tracing import Tracing
 from dataflow.transport import Transport
-
-
-def balancing_settings(balancing: BalancingConfig) -> BalancingSettings:
-    """The balancer's parameters that follow from a declaration."""
-    base = BalancingSettings.thesis() if balancing.rhythm == "thesis" else BalancingSettings()
-    limit = balancing.bytes_per_second
-    return BalancingSettings(
-        **{
-            **asdict(base),
-            "hop_limit": balancing.hop_limit,
-            "bytes_per_second": None if limit is None else float(limit),
-        }
-    )
 
 
 def build_engine(
@@ -65,21 +53,22 @@ def build_engine(
         monotonic: seconds of a clock that never jumps.
     """
     settings = config.functions[name]
-    balancing = balancing_settings(settings.balancing)
+    balancing = balancing_settings(settings)
     life = incarnation or uuid.uuid4().hex[:12]
     started_at = clock()
-    balancer = make_balancer(
-        settings.balancing_policy,
-        Place(
-            replica=replica,
-            incarnation=life,
-            now=started_at,
-            forecast=forecast or last_window(balancing.slots),
-            settings=balancing,
-            batch=settings.batch.max,
-            parameters=settings.balancing.parameters,
-        ),
-    )
+    with faults_of(name):
+        balancer = make_balancer(
+            settings.balancing_policy,
+            Place(
+                replica=replica,
+                incarnation=life,
+                now=started_at,
+                forecast=forecast or last_window(balancing.slots),
+                settings=balancing,
+                batch=settings.batch.max,
+                parameters=settings.balancing.parameters,
+            ),
+        )
 
     def describe(status: ReplicaStatus, balance: Balance) -> ReplicaState:
         return ReplicaState(

@@ -210,7 +210,7 @@ class Engine:
             return Glance(
                 status=self.status(),
                 balance=self._steering.balance(with_row=True),
-                balancing_seconds=self._steering.tally.busy_seconds,
+                balancing_seconds=self._steering.tally.spent.seconds,
                 batches=self._processing.batches,
                 busy_seconds=self._processing.busy_seconds,
                 responses=self._processing.responses.snapshot(),

@@ -7,21 +7,26 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypedDict
 
 import numpy as np
 
 from agents.balancing.values import Histories
+from agents.declaration import balancing_settings
 from agents.state import ForecasterState
-from dataflow.config import Config
+from dataflow.config import Config, FunctionConfig
 from dataflow.errors import ConfigError
 from forecasting import (
     DEFAULT,
     Drift,
     FinetuneSettings,
     OnlineForecaster,
+    WhenBroken,
     Window,
     build_forecaster,
+    check_forecaster,
 )
 from forecasting.errors import ForecastingError
 from forecasting.finetune import Lessons
@@ -158,26 +163,65 @@ def declared_forecast(config: Config, function: str) -> WatchedForecast | None:
     Raises:
         ConfigError: there is no such forecaster, or it cannot be made.
     """
-    settings = config.functions[function]
-    if settings.balancing_policy != "videojam":
+    if not _forecasts(config, function):
         return None
-    balancing = settings.balancing
+    with _faults_of(config, function):
+        forecaster = build_forecaster(**_wanted(config.functions[function]))
+    return WatchedForecast(OnlineForecaster(forecaster))
+
+
+def check_declared_forecast(config: Config, function: str) -> None:
+    """See that the forecaster of a function can be made, and forecasts; as `declared_forecast`.
+
+    Raises:
+        ConfigError: it cannot, or its forecasts do not fit the balancer.
+    """
+    if _forecasts(config, function):
+        with _faults_of(config, function):
+            check_forecaster(**_wanted(config.functions[function]))
+
+
+class _Wanted(TypedDict):
+    name: str
+    window: Window
+    parameters: Mapping[str, object]
+    when_broken: WhenBroken
+    finetune: FinetuneSettings | None
+
+
+def _forecasts(config: Config, function: str) -> bool:
+    return config.functions[function].balancing_policy == "videojam"
+
+
+def _wanted(function: FunctionConfig) -> _Wanted:
+    settings, balancing = balancing_settings(function), function.balancing
+    return {
+        "name": balancing.forecaster or DEFAULT,
+        "window": Window(
+            slot_seconds=settings.slot, slots=settings.slots, history=settings.history
+        ),
+        "parameters": balancing.forecaster_parameters,
+        "when_broken": balancing.forecaster_broken,
+        "finetune": FinetuneSettings() if balancing.forecaster_finetune else None,
+    }
+
+
+@contextmanager
+def _faults_of(config: Config, function: str) -> Iterator[None]:
+    """Turns errors of forecasting into errors of topics.yaml."""
     try:
-        forecaster = build_forecaster(
-            balancing.forecaster or DEFAULT,
-            Window(),
-            balancing.forecaster_parameters,
-            when_broken=balancing.forecaster_broken,
-            finetune=FinetuneSettings() if balancing.forecaster_finetune else None,
-        )
+        yield
     except ForecastingError as error:
-        key = f"functions.{function}.balancing"
+        balancing = config.functions[function].balancing
+        # Of a model's file its parameter is to blame, if one names it.
+        about = (
+            "forecaster_parameters.model" if "model" in balancing.forecaster_parameters else None
+        )
+        key = error.key or about or ("forecaster" if balancing.forecaster else None)
+        where = f"functions.{function}.balancing"
         raise ConfigError(
-            error.message,
-            file=error.file,
-            line=error.line,
-            key=key if error.key is None else f"{key}.{error.key}",
+            error.message if error.file is None else f"{error.file}: {error.message}",
+            key=where if key is None else f"{where}.{key}",
             value=error.value,
             remedy=error.remedy,
         ) from error
-    return WatchedForecast(OnlineForecaster(forecaster))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agents.balancing import Balancer, VideoJam
+from agents.spent import Spent
 from agents.state import Balance, ForecasterState, LinkState
 
 
@@ -30,8 +31,8 @@ class Tally:
     """By kind."""
     signals_heard: Counter[str] = field(default_factory=Counter)
     """By kind."""
-    busy_seconds: float = 0.0
-    """Time spent deciding."""
+    spent: Spent = field(default_factory=Spent)
+    """Processor time of deciding, hearing and telling."""
 
 
 def describe_balance(
@@ -78,7 +79,7 @@ def describe_balance(
         signals_sent=dict(tally.signals_sent),
         signals_heard=dict(tally.signals_heard),
         overloaded_since=overloaded_since,
-        busy=round(tally.busy_seconds / max(1.0, alive_seconds), 5),
+        busy=round(tally.spent.seconds / max(1.0, alive_seconds), 5),
         rows=tally.rows,
         forecaster=None if drift is None else drift(),
     )

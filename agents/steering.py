@@ -10,8 +10,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agents.balancing import (
@@ -46,6 +45,9 @@ _GAP_SECONDS = 0.02
 """Shortest pause between two looks because of what peers say: what is heard meanwhile is looked at
 together, which keeps the cost in bounds."""
 
+_SHOW_SECONDS = 0.5
+"""How old what people read in a row may be: neighbours decide by early rows, people do not."""
+
 
 @dataclass(slots=True)
 class Outgoing:
@@ -56,6 +58,20 @@ class Outgoing:
     rows: list[Row] = field(default_factory=list)
     signals: list[Signal] = field(default_factory=list)
     capacity: list[CapacityEvent] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to send."""
+        return not (self.offloads or self.dropped or self.rows or self.signals or self.capacity)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What people read of the replica, when it was last made."""
+
+    at: float
+    balance: Balance
+    state: ReplicaState
 
 
 class Steering:
@@ -117,6 +133,7 @@ class Steering:
         self._spread = random.Random(replica)  # noqa: S311 - no secret: which of a peer's partitions
         self._capacity = CapacityWatch(balancer, config=config, function=function, replica=replica)
         self.tally = Tally()
+        self._shown: _Shown | None = None
 
     def _now(self) -> float:
         """The balancer's time: the clock at the start, carried on by one that never jumps.
@@ -134,7 +151,7 @@ class Steering:
         self.send(outgoing)
         while not self._stopping.is_set():
             messages = self._listen()
-            with self._counted():
+            with self.tally.spent.counted():
                 outgoing = self.tick(messages)
             self.send(outgoing)
         self._exchange.close()
@@ -149,24 +166,13 @@ class Steering:
             left = (_GAP_SECONDS if messages else longest) - passed
             if left <= 0:
                 break
-            with self._counted():
+            with self.tally.spent.counted():
                 if messages:
                     self._stopping.wait(left)
                 else:
                     messages = self._exchange.poll(left)
                 self._outbox.poll()
         return messages
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Add this thread's time to what balancing has taken."""
-        began = time.thread_time()
-        try:
-            yield
-        finally:
-            spent = time.thread_time() - began
-            with self._hand.changed:
-                self.tally.busy_seconds += spent
 
     def stop(self) -> None:
         """Return from `run`."""
@@ -219,7 +225,7 @@ class Steering:
 
     def _decide(self, now: float, actions: Actions) -> Outgoing:
         """Carry out, and look at the queue at once: a burst is worst while nobody has seen it."""
-        with self._counted():
+        with self.tally.spent.counted():
             outgoing = self.claim(actions)
             return self.claim(self._balancer.tick(now, self._hand.snapshot()), outgoing)
 
@@ -288,7 +294,9 @@ class Steering:
 
     def send(self, outgoing: Outgoing) -> None:
         """Send what was claimed. May be called from any thread."""
-        with self._counted():
+        if outgoing.is_empty:
+            return
+        with self.tally.spent.counted():
             if not self._stopping.is_set():  # afterwards the replica has said goodbye
                 self._tell(outgoing)
             for offload, entries in outgoing.offloads:
@@ -301,12 +309,27 @@ class Steering:
             self.tally.signals_sent[signal.kind] += 1
             self._exchange.send_signal(signal)
         for row in outgoing.rows:
-            with self._hand.changed:
-                self.tally.rows += 1
-                balance = self.balance().model_copy(update={"row": row})
-            self._exchange.publish_state(self._describe(balance))
+            self._exchange.publish_state(self._around(row))
         for event in outgoing.capacity:
             self._exchange.publish_capacity(event)
+
+    def _around(self, row: Row) -> ReplicaState:
+        """The record of a row: what people read in it may be as old as `_SHOW_SECONDS`."""
+        with self._hand.changed:
+            self.tally.rows += 1
+            shown = self._shown
+            if (
+                shown is not None
+                and row.at - shown.at < _SHOW_SECONDS
+                and row.partitions == shown.state.partitions
+            ):
+                balance = shown.balance.model_copy(update={"row": row})
+                changed = {"at": row.at, "queued": row.load, "balance": balance}
+                return shown.state.model_copy(update=changed)
+            balance = self.balance().model_copy(update={"row": row})
+        state = self._describe(balance)
+        self._shown = _Shown(row.at, balance, state)
+        return state
 
     def drop(self, entry: Entry, reason: str) -> None:
         """Report that an open item is dropped."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import time
 import uuid
@@ -21,11 +20,10 @@ from agents.exchange import Exchange
 from agents.forecast import declared_forecast
 from dataflow.config import Config, TopicNames
 from dataflow.functions.registry import build_function
+from dataflow.signals import stop_on_signals
 from dataflow.tracing import tracing_from_environment
 from dataflow.transport.kafka import KafkaTransport
 from dataflow.transport.waiting import wait_for_broker
-
-__all__ = ["EXIT_STALLED", "WorkerOptions", "run_worker", "wait_for_broker"]
 
 _log = logging.getLogger("videojam.worker")
 
@@ -58,7 +56,7 @@ class WorkerOptions:
 
 
 def run_worker(config: Config, options: WorkerOptions) -> None:
-    """Work until SIGTERM or SIGINT.
+    """Work until SIGTERM or SIGINT; a second one does not wait for what is in hand.
 
     Raises:
         VideojamError: the worker cannot start, or cannot go on; nothing it had is lost.
@@ -86,10 +84,11 @@ def run_worker(config: Config, options: WorkerOptions) -> None:
         tracing=tracing,
     )
     _log.info("%s works on %s at %s", replica, options.function, transport.bootstrap_servers)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: engine.stop())
     try:
-        with _metrics(engine, config, options, replica):
+        with (
+            stop_on_signals(lambda _: engine.stop()),
+            _metrics(engine, config, options, replica),
+        ):
             engine.run()
     except StalledError as fault:
         # The hung call holds its thread for ever; leaving the process is the only way to end it.
@@ -109,7 +108,8 @@ def _metrics(
     if options.metrics_port is None:
         yield
         return
-    from agents.metrics import ReplicaCollector, serve_metrics  # noqa: PLC0415 - off by default
+    from agents.metrics import ReplicaCollector  # noqa: PLC0415 - off by default
+    from dataflow.metrics import serve_metrics  # noqa: PLC0415 - likewise
 
     collector = ReplicaCollector(
         engine.glance,

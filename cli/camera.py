@@ -25,8 +25,8 @@ from cli.common import (
     with_examples,
 )
 from dataflow.camera import BufferConfig, CameraProducer, CameraStats, WhenFull
+from dataflow.camera.arguments import default_policy
 from dataflow.camera.capture import Pace
-from dataflow.camera.producer import default_policy
 from dataflow.logs import configure_logging
 
 _CLOSE_SECONDS = 10.0

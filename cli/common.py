@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -137,6 +138,22 @@ def effective_config(file: Path, bootstrap_servers: str | None) -> Config:
         return config
     cluster = config.cluster.model_copy(update={"bootstrap_servers": bootstrap_servers})
     return config.model_copy(update={"cluster": cluster})
+
+
+def located(error: ConfigError, file: Path) -> ConfigError:
+    """An error of a loaded declaration, with the file and the line of its key.
+
+    Args:
+        error: as raised by what knows the key and not the file.
+        file: where the declaration was read.
+    """
+    from dataflow.config import Config, locate
+
+    if error.file is not None or error.key is None:
+        return error
+    if error.key.partition(".")[0] not in Config.model_fields:  # of an option
+        return error
+    return replace(error, file=file, line=locate(file, error.key))
 
 
 def open_transport(config: Config, bootstrap_servers: str | None = None) -> KafkaTransport:

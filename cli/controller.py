@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import time
@@ -13,16 +12,24 @@ import typer
 
 from cli.common import (
     DEFAULT_CONFIG,
-    EXIT_ERROR,
     BootstrapOption,
     ConfigOption,
     effective_config,
     open_transport,
     with_examples,
 )
+from cli.service import (
+    DEFAULT_WAIT,
+    LogFormatOption,
+    LogLevelOption,
+    MetricsAddressOption,
+    MetricsPortOption,
+    WaitOption,
+    logged_errors,
+    one_thread,
+)
 from cli.values import identifier
-from cli.worker import LogFormatOption, LogLevelOption
-from dataflow.errors import ConfigError, VideojamError
+from dataflow.errors import ConfigError
 from dataflow.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -31,9 +38,8 @@ if TYPE_CHECKING:
     from dataflow.config import Config
     from roomie.control.scaling_types import ForecastArrivals
 
-_log = logging.getLogger("videojam.roomie")
 
-
+@logged_errors("videojam.roomie")
 def controller(
     *,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -41,40 +47,17 @@ def controller(
     name: Annotated[
         str | None, typer.Option(help="Of this controller; default: made of host and process.")
     ] = None,
-    wait_for_broker: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long to wait for the cluster at start.")
-    ] = 60.0,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PORT",
-            min=0,
-            max=65535,
-            help="Serve Prometheus metrics on this port; 0: any that is free. Off by default.",
-            show_default=False,
-        ),
-    ] = None,
-    metrics_address: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where to listen for it; all by default.")
-    ] = "",
+    wait_for_broker: WaitOption = DEFAULT_WAIT,
+    metrics_port: MetricsPortOption = None,
+    metrics_address: MetricsAddressOption = "",
     log_level: LogLevelOption = "INFO",
     log_format: LogFormatOption = "text",
 ) -> None:
     """Run one controller."""
-    for variable in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")  # it computes little, and beside others
+    one_thread()  # it computes little, and beside others
     called = identifier("--name", name or f"{socket.gethostname()}-{os.getpid()}")
     configure_logging(log_level, log_format, context={"controller": called})
-    try:
-        _run(config, bootstrap_servers, called, wait_for_broker, (metrics_port, metrics_address))
-    except Exception as error:
-        if log_format == "text":
-            raise  # the command says it, as every command does
-        if isinstance(error, VideojamError):
-            _log.critical("%s", error)
-        else:
-            _log.critical("internal error: %r", error, exc_info=True)
-        raise typer.Exit(EXIT_ERROR) from error
+    _run(config, bootstrap_servers, called, wait_for_broker, (metrics_port, metrics_address))
 
 
 def _run(
@@ -84,9 +67,9 @@ def _run(
     wait: float,
     metrics: tuple[int | None, str],
 ) -> None:
-    from agents.metrics import serve_metrics
-    from agents.worker import wait_for_broker
     from dataflow.config import TopicNames
+    from dataflow.metrics import serve_metrics
+    from dataflow.transport.waiting import wait_for_broker
     from roomie.control.assembly import declared_roomie
     from roomie.control.metrics import ControllerCollector
     from roomie.control.service import build_controller, run_controller

@@ -25,7 +25,8 @@ from cli.common import (
 )
 from cli.demo_report import DemoRun, conclude, take
 from cli.init import default_topics
-from cli.up import own_or_outside_broker, prepare_topics, report_end, stop_on_signals
+from cli.service import stopping_on_signals
+from cli.up import own_or_outside_broker, prepare_topics, report_end
 from dataflow.errors import ModelError, SourceError, VideojamError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def demo(
     began = time.monotonic()
     run = DemoRun(out / time.strftime("%Y%m%d-%H%M%S"))  # runs do not mix, nothing is removed
     with ExitStack() as stack:
-        stopping = stack.enter_context(stop_on_signals())
+        stopping = stack.enter_context(stopping_on_signals())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="videojam-demo-")))
         servers = stack.enter_context(own_or_outside_broker(bootstrap_servers, folder))
         file = _declaration(folder, model, kind if video else None)

@@ -166,7 +166,7 @@ def log(
     as_json: JsonOption = False,
 ) -> None:
     """Show decisions and their reasons."""
-    from cli.up import stop_on_signals
+    from cli.service import stopping_on_signals
     from dataflow.config import TopicNames
     from dataflow.errors import RecordError
     from roomie.control.assembly import declared_roomie
@@ -176,7 +176,7 @@ def log(
     declared_roomie(settings, config)
     topic = TopicNames(settings.deployment).status
     kept: list[Status] = []
-    with open_transport(settings) as transport, stop_on_signals(quiet=True) as stopping:
+    with open_transport(settings) as transport, stopping_on_signals(quiet=True) as stopping:
         transport.check()
         reader = transport.reader([topic])
         try:

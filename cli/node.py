@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import socket
 import uuid
 from dataclasses import replace
@@ -20,9 +19,15 @@ from cli.common import (
     open_transport,
     with_examples,
 )
+from cli.service import (
+    DEFAULT_WAIT,
+    LogFormatOption,
+    LogLevelOption,
+    WaitOption,
+    logged_errors,
+)
 from cli.triton import show_progress
 from cli.values import identifier
-from cli.worker import LogFormatOption, LogLevelOption
 from dataflow.errors import ConfigError
 from dataflow.logs import configure_logging
 
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("videojam.roomie")
 
 
+@logged_errors("videojam.roomie")
 def node(
     *,
     models: Annotated[
@@ -106,15 +112,14 @@ def node(
     keep_server: Annotated[
         bool, typer.Option("--keep-server", help="Leave our Triton running at the end.")
     ] = False,
-    wait_for_broker: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long to wait for the cluster at start.")
-    ] = 60.0,
+    wait_for_broker: WaitOption = DEFAULT_WAIT,
     log_level: LogLevelOption = "INFO",
     log_format: LogFormatOption = "text",
 ) -> None:
     """Offer this machine's GPUs."""
     from dataflow.config import TopicNames
     from dataflow.config.roomie import RoomieConfig
+    from dataflow.signals import stop_on_signals
     from dataflow.transport.waiting import wait_for_broker as wait
     from roomie.control.agent import Agent, AgentOptions
     from roomie.control.agent_values import AgentSettings
@@ -185,10 +190,9 @@ def node(
             gpus=tuple(report(name, number, entry) for number, entry in enumerate(found)),
             used_bytes=used_bytes,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: agent.stop())
         _log.info("%s offers %s", name, ", ".join(entry.device for entry in found))
-        agent.run()
+        with stop_on_signals(lambda _: agent.stop()):
+            agent.run()
 
 
 node.__doc__ = with_examples(

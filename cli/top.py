@@ -18,23 +18,16 @@ from cli.common import (
     stdout,
     with_examples,
 )
-from dataflow.errors import BrokerError, ConfigError
+from cli.live import IntervalOption, OnceOption, View, show, wait_ready
+from cli.service import stopping_on_signals
+from dataflow.errors import ConfigError
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Mapping
     from pathlib import Path
 
-    from rich.console import Console
-
     from agents.observer import Observer
     from dataflow.config import Config
-
-_READY_SECONDS = 20.0
-"""How long the first look may take."""
-_TERMINAL_SECONDS = 1.0
-_PLAIN_SECONDS = 10.0
-"""Pause between looks where there is no terminal to draw on."""
 
 
 def top(
@@ -45,40 +38,34 @@ def top(
     *,
     config: ConfigOption = DEFAULT_CONFIG,
     bootstrap_servers: BootstrapOption = None,
-    once: Annotated[bool, typer.Option("--once", help="Look once, and end.")] = False,
-    interval: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS",
-            min=0.1,
-            help="Pause between looks. [default: 1; 10 for lines without a terminal]",
-            show_default=False,
-        ),
-    ] = None,
+    once: OnceOption = False,
+    interval: IntervalOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show replicas, their load, and who hands how much to whom."""
     from agents.observer import Observer
-    from cli.up import stop_on_signals
 
     settings = effective_config(config, bootstrap_servers)
     declared = chosen(functions or [], settings, config)
-    console = stdout()
     with ExitStack() as stack:
-        stopping = stack.enter_context(stop_on_signals(quiet=True))
+        stopping = stack.enter_context(stopping_on_signals(quiet=True))
         transport = stack.enter_context(open_transport(settings))
         transport.check()
         observer = stack.enter_context(Observer(settings, transport, functions=declared))
-        wait_ready(observer, stopping)
-        if once:
-            look(observer, declared, console, as_json=as_json)
-        elif console.is_terminal and not as_json:
-            _draw(observer, declared, console, stopping, interval or _TERMINAL_SECONDS)
-        else:
-            pause = interval or (_TERMINAL_SECONDS if as_json else _PLAIN_SECONDS)
-            while not stopping.is_set():
-                look(observer, declared, console, as_json=as_json)
-                stopping.wait(pause)
+        wait_ready(
+            observer,
+            stopping,
+            what="the replicas' rows",
+            remedy="`videojam topics apply` creates what is missing",
+        )
+        show(
+            _view(observer, declared),
+            stdout(),
+            stopping,
+            once=once,
+            interval=interval,
+            as_json=as_json,
+        )
 
 
 top.__doc__ = with_examples(
@@ -116,58 +103,15 @@ def chosen(names: list[str], config: Config, file: Path) -> dict[str, int]:
     }
 
 
-def wait_ready(observer: Observer, stopping: threading.Event) -> None:
-    """Wait until the observer has read what is there.
-
-    Raises:
-        BrokerError: it cannot; says why.
-    """
-    deadline = time.monotonic() + _READY_SECONDS
-    while not observer.wait_ready(0.1) and not stopping.is_set():
-        fault = observer.fault()
-        if fault is not None:
-            raise BrokerError(
-                f"cannot read the replicas' rows: {fault}\n"
-                "  remedy: `videojam topics apply` creates what is missing"
-            )
-        if time.monotonic() > deadline:
-            raise BrokerError(f"the replicas' rows were not read within {_READY_SECONDS:.0f} s")
-
-
-def look(
-    observer: Observer, declared: Mapping[str, int], console: Console, *, as_json: bool
-) -> None:
-    """Print what is seen now."""
-    from agents.overview import overview
+def _view(observer: Observer, declared: Mapping[str, int]) -> View:
+    from agents.overview import GroupView, overview
     from cli import top_view
 
-    groups = overview(declared, observer.sightings(), observer.lag())
-    fault = observer.fault()
-    if as_json:
-        # Straight to the stream: a console would fold long lines.
-        console.file.write(top_view.dump(top_view.as_json(groups, time.time(), fault)) + "\n")
-        console.file.flush()
-    elif console.is_terminal:
-        console.print(top_view.as_tables(groups, fault))
-    else:
-        for line in top_view.as_lines(groups, fault):
-            console.print(line, markup=False)
+    def groups() -> tuple[GroupView, ...]:
+        return overview(declared, observer.sightings(), observer.lag())
 
-
-def _draw(
-    observer: Observer,
-    declared: Mapping[str, int],
-    console: Console,
-    stopping: threading.Event,
-    interval: float,
-) -> None:
-    from rich.live import Live
-
-    from agents.overview import overview
-    from cli import top_view
-
-    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-        while not stopping.is_set():
-            groups = overview(declared, observer.sightings(), observer.lag())
-            live.update(top_view.as_tables(groups, observer.fault()), refresh=True)
-            stopping.wait(interval)
+    return View(
+        as_json=lambda: top_view.dump(top_view.as_json(groups(), time.time(), observer.fault())),
+        as_tables=lambda: top_view.as_tables(groups(), observer.fault()),
+        as_lines=lambda: top_view.as_lines(groups(), observer.fault()),
+    )

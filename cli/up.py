@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,8 +22,8 @@ from cli.common import (
     stdout,
     with_examples,
 )
+from cli.service import LogFormatOption, LogLevelOption, stopping_on_signals
 from cli.validate import check_functions
-from cli.worker import LogFormatOption, LogLevelOption
 from dataflow.errors import ConfigError
 from dataflow.logs import LogFormat, configure_logging, message_of
 
@@ -92,7 +89,7 @@ def up(
         raise typer.Exit(1)
     logs = log_dir or data_home() / "logs" / settings.deployment
     with ExitStack() as stack:
-        stopping = stack.enter_context(stop_on_signals())
+        stopping = stack.enter_context(stopping_on_signals())
         if broker:
             stack.enter_context(own_broker(settings))
         transport = stack.enter_context(open_transport(settings))
@@ -184,30 +181,6 @@ def check_ports(base: int | None, workers: int) -> None:
             value=base,
             remedy=f"at most {_LAST_PORT - workers + 1}",
         )
-
-
-@contextmanager
-def stop_on_signals(*, quiet: bool = False) -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second one interrupts at once.
-
-    Args:
-        quiet: say nothing: there is nothing to wait for.
-    """
-    stopping = threading.Event()
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-        if number == signal.SIGINT and not quiet:
-            stderr().print("\nstopping; press Ctrl-C again to leave at once")
-
-    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

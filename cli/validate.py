@@ -1,15 +1,15 @@
-"""`videojam validate`: topics.yaml and its functions' parameters, without a cluster."""
+"""`videojam validate`: topics.yaml and what it says of functions, without a cluster."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
-from cli.common import DEFAULT_CONFIG, EXIT_ERROR, ConfigOption, print_error, stdout
-from dataflow.config import declared_topics, load_config, locate
-from dataflow.errors import ConfigError, MissingDependencyError
+from cli.common import DEFAULT_CONFIG, EXIT_ERROR, ConfigOption, located, print_error, stdout
+from dataflow.config import declared_topics, load_config
+from dataflow.errors import ConfigError, VideojamError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 def validate(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Check topics.yaml and the parameters of its functions; needs no cluster.
+    """Check topics.yaml, its functions' parameters, balancers and forecasters; needs no cluster.
 
-    Every function's plugin is imported, but none is started. Exit code 0: all is well; 1: not.
+    Every plugin is imported, no function is started, and every forecaster forecasts once. Exit
+    code 0: all is well; 1: not.
     """
     settings = load_config(config)
     faults = check_functions(config, settings)
@@ -35,24 +36,26 @@ def validate(config: ConfigOption = DEFAULT_CONFIG) -> None:
     )
 
 
-def check_functions(file: Path, config: Config) -> list[ConfigError | MissingDependencyError]:
-    """Faults of the functions' plugins and parameters, at most one a function.
+def check_functions(file: Path, config: Config) -> list[VideojamError]:
+    """Faults of the functions, at most one of each plugin and one of each balancing.
 
     Args:
         file: where ``config`` was read, for lines.
         config: the declaration.
     """
-    from dataflow.functions.registry import (
-        check_function,
-    )
+    from agents.check import check_balancing
+    from dataflow.functions.registry import check_function
 
-    faults: list[ConfigError | MissingDependencyError] = []
+    faults: list[VideojamError] = []
     for name, function in config.functions.items():
-        try:
-            check_function(name, function)
-        except ConfigError as error:
-            line = None if error.key is None else locate(file, error.key)
-            faults.append(replace(error, file=file, line=line))
-        except MissingDependencyError as error:
-            faults.append(error)
+        for check in (
+            partial(check_function, name, function),
+            partial(check_balancing, config, name),
+        ):
+            try:
+                check()
+            except ConfigError as error:
+                faults.append(located(error, file))
+            except VideojamError as error:
+                faults.append(error)
     return faults

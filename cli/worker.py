@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,32 +10,30 @@ import typer
 
 from cli.common import (
     DEFAULT_CONFIG,
-    EXIT_ERROR,
     BootstrapOption,
     ConfigOption,
     effective_config,
+    located,
     with_examples,
 )
-from dataflow.errors import ConfigError, VideojamError
-from dataflow.logs import LogFormat, configure_logging
+from cli.service import (
+    DEFAULT_WAIT,
+    LogFormatOption,
+    LogLevelOption,
+    MetricsAddressOption,
+    MetricsPortOption,
+    WaitOption,
+    logged_errors,
+    one_thread,
+)
+from dataflow.errors import ConfigError
+from dataflow.logs import configure_logging
 
 if TYPE_CHECKING:
     from dataflow.config import Config
 
-LogLevelOption = Annotated[
-    str, typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
-]
-"""``log_level: LogLevelOption = "INFO"``."""
 
-LogFormatOption = Annotated[
-    LogFormat,
-    typer.Option("--log-format", help="text for people, json (a line a record) for programs."),
-]
-"""``log_format: LogFormatOption = "text"``."""
-
-_log = logging.getLogger("videojam.worker")
-
-
+@logged_errors("videojam.worker")
 def worker(
     function: Annotated[str, typer.Argument(help="A function that topics.yaml declares.")],
     *,
@@ -54,30 +50,14 @@ def worker(
             help="A parameter of the function that differs here from topics.yaml; JSON or text.",
         ),
     ] = None,
-    wait_for_broker: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long to wait for the cluster at start.")
-    ] = 60.0,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PORT",
-            min=0,
-            max=65535,
-            help="Serve Prometheus metrics on this port; 0: any that is free. Off by default.",
-            show_default=False,
-        ),
-    ] = None,
-    metrics_address: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where to listen for it; all by default.")
-    ] = "",
+    wait_for_broker: WaitOption = DEFAULT_WAIT,
+    metrics_port: MetricsPortOption = None,
+    metrics_address: MetricsAddressOption = "",
     log_level: LogLevelOption = "INFO",
     log_format: LogFormatOption = "text",
 ) -> None:
     """Run one replica."""
-    # Replicas are the parallelism: libraries that start a thread per core only get in their way.
-    # These must be set before the libraries are loaded.
-    for name in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    one_thread()  # replicas are the parallelism
     from agents.worker import WorkerOptions, run_worker
 
     options = WorkerOptions(
@@ -89,17 +69,13 @@ def worker(
     )
     context = {"function": function, "replica": options.name}
     configure_logging(log_level, log_format, context=context)
+    settings = with_parameters(
+        _settings(config, bootstrap_servers, function), function, parameter or []
+    )
     try:
-        settings = _settings(config, bootstrap_servers, function)
-        run_worker(with_parameters(settings, function, parameter or []), options)
-    except Exception as error:
-        if log_format == "text":
-            raise  # the command says it, as every command does
-        if isinstance(error, VideojamError):
-            _log.critical("%s", error)
-        else:
-            _log.critical("internal error: %r", error, exc_info=True)
-        raise typer.Exit(EXIT_ERROR) from error
+        run_worker(settings, options)
+    except ConfigError as error:
+        raise located(error, config) from error
 
 
 def _settings(file: Path, bootstrap_servers: str | None, function: str) -> Config:

@@ -4,7 +4,8 @@ VideojamError
 ├── ConfigError            topics.yaml or an option is wrong: file, line, key, value, remedy
 ├── BrokerError            the cluster cannot be reached, or refused something
 │   ├── BufferFullError    the client's local buffer is full; try again later
-│   └── FencedError        another writer of the same name has taken over
+│   ├── FencedError        another writer of the same name has taken over
+│   └── RecordTooLargeError  the client or the topic does not take records so large
 ├── EmbeddedBrokerError    `videojam broker` cannot start, stop or find its broker
 ├── SourceError            a camera source cannot be opened or read
 │   └── SourceEnded        a finite source has no more frames

@@ -1,4 +1,4 @@
-"""Load for experiments: how many objects, when, from which cameras."""
+"""Load for experiments: what, when, from which cameras."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataflow.transport.partitioning import partition_for_key
-
-VEHICLES = (0.10, 0.13, 0.17, 0.17, 0.13, 0.09, 0.07, 0.05, 0.035, 0.025, 0.015, 0.015)
-"""Probabilities of 0, 1, 2, ... vehicles in a frame: mean 3.2, median 3, a tail to 11."""
 
 
 def picture(width: int = 320, height: int = 180, seed: int = 0) -> bytes:
@@ -24,30 +21,19 @@ def picture(width: int = 320, height: int = 180, seed: int = 0) -> bytes:
     return data.tobytes()
 
 
-def bursty_times(
-    seconds: float, fps: float, rng: np.random.Generator, *, peak: float = 2.0
-) -> list[float]:
-    """Capture times of a camera that is busy now and then.
-
-    It alternates between ``fps * peak`` for about 2 s and the rate that makes the mean ``fps`` for
-    about 4 s; both lengths are exponential.
+def frame_times(seconds: float, fps: float, rng: np.random.Generator) -> list[float]:
+    """Capture times of a camera: a steady rate, but a real camera is not a metronome.
 
     Args:
         seconds: length.
         fps: mean frames a second.
         rng: seeded generator.
-        peak: rate in a burst over the mean rate, 1 to 3.
     """
-    quiet = fps * (3 - peak) / 2
     times: list[float] = []
-    now, busy = 0.0, bool(rng.integers(2))
+    now = float(rng.uniform(0, 1 / fps))
     while now < seconds:
-        until = min(seconds, now + rng.exponential(2.0 if busy else 4.0))
-        rate = fps * peak if busy else quiet
-        while rate > 0 and now < until:
-            times.append(now)
-            now += 1 / rate
-        now, busy = max(now, until), not busy
+        times.append(now)
+        now += float(rng.uniform(0.9, 1.1)) / fps
     return times
 
 

@@ -26,10 +26,12 @@ from agents.state import ReplicaState
 from dataflow.accounting import Auditor
 from dataflow.broker import BrokerSettings, EmbeddedBroker
 from dataflow.camera import CameraProducer
-from dataflow.config import Config, TopicNames, declared_topics, load_config
+from dataflow.config import Config, TopicNames, load_config
 from dataflow.errors import RecordError
 from dataflow.results import Result
+from dataflow.topics import create_declared_topics
 from dataflow.transport.kafka import KafkaTransport
+from evaluation.errors import MeasurementError
 
 _READY_SECONDS = 90.0
 
@@ -83,7 +85,6 @@ class Totals:
         dropped: frames that lost something, by reason.
         dead: frames with dead letters.
         open: frames that had not ended.
-        duplicates: ends that came twice.
         offloaded: items handed on.
         offloaded_bytes: their bytes.
         control_records: rows and signals.
@@ -95,7 +96,6 @@ class Totals:
     dropped: dict[str, int] = field(default_factory=dict)
     dead: int = 0
     open: int = 0
-    duplicates: int = 0
     offloaded: int = 0
     offloaded_bytes: int = 0
     control_records: int = 0
@@ -185,20 +185,28 @@ class Testbed:
     # -- life -----------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        admin = self.transport.admin()
-        for spec in declared_topics(self.config):
-            admin.create(spec)
-        admin.close()
-        for name in self.replicas:
-            self.start(name)
-        self.wait_until_ready()
+        create_declared_topics(self.config, self.transport)
+        try:
+            for name in self.replicas:
+                self.start(name)
+            self.wait_until_ready()
+        except BaseException:  # Ctrl-C too: nobody leaves what was not entered
+            self._end_workers()
+            raise
         self._started_at = time.time()
         self._reading.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for camera in self._cameras:
-            camera.stop()
+        try:
+            for camera in self._cameras:
+                camera.stop()
+        finally:
+            self._end_workers()
+        self._stopping.set()
+        self._reading.join(10)
+
+    def _end_workers(self) -> None:
         for process in self.processes.values():
             process.send_signal(signal.SIGCONT)
             process.terminate()
@@ -207,8 +215,7 @@ class Testbed:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
-        self._stopping.set()
-        self._reading.join(10)
+                process.wait()
 
     @property
     def now(self) -> float:
@@ -263,7 +270,7 @@ class Testbed:
         """Until every replica owns partitions and has been told so.
 
         Raises:
-            RuntimeError: a worker has ended, or they are not ready in time.
+            MeasurementError: a worker has ended, or they are not ready in time.
         """
         deadline = time.monotonic() + _READY_SECONDS
         while True:
@@ -273,10 +280,15 @@ class Testbed:
             for name, process in self.processes.items():
                 if process.poll() is not None:
                     log = (self._folder / f"{name}.log").read_text(errors="replace")
-                    raise RuntimeError(f"{name} ended with {process.returncode}: {log[-500:]}")
+                    raise MeasurementError(
+                        f"the worker {name} ended with {process.returncode}; the end of its log:\n"
+                        f"{log[-1000:]}"
+                    )
             if time.monotonic() > deadline:
                 owned = {name: row.partitions for name, row in rows.items()}
-                raise RuntimeError(f"not ready in time: {owned}")
+                raise MeasurementError(
+                    f"the workers are not ready within {_READY_SECONDS:g} s; partitions: {owned}"
+                )
             time.sleep(0.5)
 
     # -- load and results -----------------------------------------------------------------------
@@ -312,7 +324,6 @@ class Testbed:
                 totals.produced += account.produced
                 totals.processed += account.processed
                 totals.open += account.open
-                totals.duplicates += account.duplicates
                 totals.dead += sum(account.dead.values())
                 for reason, count in account.dropped.items():
                     totals.dropped[reason] = totals.dropped.get(reason, 0) + count

@@ -1,11 +1,12 @@
 """The thesis' deployment of Fig 3.10 to 3.12, scaled to one small machine.
 
-Three YOLO and five OCR replicas of unequal speed, each a process of its own. Cameras run at a third
-of the thesis' pace (5 frames a second), and functions take as much longer (90 ms a frame on the
-fastest slice, 55 ms an object), because one machine with two cores has to be the cluster, its
-broker and its cameras: at a higher pace its processors are what limits, and the balancer that takes
-the least of them wins. With four cameras the replicas are busy four fifths of the time, on average
-over dense and thin phases: the knee. Five are as much as they can do.
+The pipeline that `evaluation.simulation` simulates, with real processes on a real Kafka: three YOLO
+and five OCR replicas of unequal speed, and cameras that see dense and thin traffic in turns of 6 s.
+Cameras run at a third of the thesis' pace (5 frames a second), and functions take as much longer,
+because one machine with two cores has to be the cluster, its broker and its cameras: at a higher
+pace its processors are what limits, and the balancer that takes the least of them wins. With four
+cameras the replicas are busy 86 % of the time, on average over dense and thin phases: the knee.
+Five offer more than they can do.
 """
 
 from __future__ import annotations
@@ -14,62 +15,89 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.load import VEHICLES, bursty_times, names_for_partitions, picture
+from dataflow.config.model import BALANCERS
+from dataflow.plugins import installed
+from evaluation.command import known_names
+from evaluation.load import frame_times, names_for_partitions, picture
 from evaluation.testbed import ReplicaPlan, Testbed, declaration
 
-YOLO_SECONDS, OCR_SECONDS = 0.09, 0.055
-"""Service times of the fastest replica."""
-YOLO_SPEEDS = (1.0, 0.75, 0.5)
-OCR_SPEEDS = (1.0, 1.0, 0.75, 0.75, 0.5)
+YOLO_RATES = (28 / 3, 7.0, 7.0)
+"""Frames a second of each replica: a third of the simulator's."""
+OCR_RATES = (76 / 3, 19.0, 38 / 3, 19 / 3, 19 / 3)
+"""Objects a second of each replica."""
 FPS = 5.0
-QUEUE_ITEMS = 75
+QUEUE_ITEMS = 50
+"""The thesis' 150 at a third of its pace: as many seconds of work."""
+VEHICLES, PHASE_SECONDS, DWELL_SECONDS = 3.0, 6.0, 1.5
+"""Mean in view, mean length of a phase, mean stay."""
 
 
 def plans() -> list[ReplicaPlan]:
     """The thesis' six nodes: three with YOLO, five with OCR."""
     return [
-        *(
-            ReplicaPlan(function="yolo", name=f"yolo-{n}", speed=speed)
-            for n, speed in enumerate(YOLO_SPEEDS)
-        ),
-        *(
-            ReplicaPlan(function="ocr", name=f"ocr-{n}", speed=speed)
-            for n, speed in enumerate(OCR_SPEEDS)
-        ),
+        ReplicaPlan(function=function, name=f"{function}-{n}", speed=rate / rates[0])
+        for function, rates in (("yolo", YOLO_RATES), ("ocr", OCR_RATES))
+        for n, rate in enumerate(rates)
     ]
 
 
-def declare(servers: str, **balancing: Any) -> dict[str, Any]:
-    """The two functions under one balancer."""
-    service = {"distribution": "lognormal", "cv": 0.2}
+def declare(servers: str, *, swing: float = 0.8, **balancing: Any) -> dict[str, Any]:
+    """The two functions under one balancer.
+
+    Args:
+        servers: host:port list.
+        swing: dense traffic is (1 + swing) times the mean, thin (1 - swing).
+        balancing: of both functions.
+    """
     queue = {"items": QUEUE_ITEMS}
+    traffic = {
+        "distribution": "traffic",
+        "mean": VEHICLES,
+        "swing": swing,
+        "phase": PHASE_SECONDS * FPS,
+        "dwell": DWELL_SECONDS * FPS,
+    }
     return declaration(
         servers,
         functions={
             "yolo": {
-                "partitions": len(YOLO_SPEEDS),
+                "partitions": len(YOLO_RATES),
                 "queue": queue,
                 "parameters": {
-                    "service": {**service, "mean": YOLO_SECONDS},
-                    "objects_per_item": {"distribution": "from", "probabilities": list(VEHICLES)},
+                    "service": _service(YOLO_RATES[0], cv=0.1),
+                    "objects_per_item": traffic,
                     "kind": "vehicle",
                     "label": "car",
                 },
             },
             "ocr": {
-                "partitions": len(OCR_SPEEDS),
+                "partitions": len(OCR_RATES),
                 "queue": queue,
-                "parameters": {"service": {**service, "mean": OCR_SECONDS}},
+                "parameters": {"service": _service(OCR_RATES[0], cv=0.4)},
             },
         },
         balancing=balancing,
     )
 
 
+def _service(rate: float, *, cv: float) -> dict[str, Any]:
+    return {"distribution": "lognormal", "mean": 1 / rate, "cv": cv}
+
+
+def installed_balancers(text: str, option: str) -> list[str]:
+    """Balancers of a list with commas; also those of other packages.
+
+    Raises:
+        typer.BadParameter: one is not installed.
+    """
+    return known_names(text.split(","), installed(BALANCERS, "a balancer"), option)
+
+
 def start_cameras(bed: Testbed, count: int, seconds: float, seed: int) -> None:
-    """Bursty cameras, their homes dealt over the YOLO replicas as evenly as they go."""
+    """Cameras, their homes dealt over the YOLO replicas as evenly as they go."""
     data = picture(160, 96)
-    homes = [n % len(YOLO_SPEEDS) for n in range(count)]
-    for number, name in enumerate(names_for_partitions(homes, len(YOLO_SPEEDS))):
-        times = bursty_times(seconds, FPS, np.random.default_rng([seed, number]))
+    homes = [n % len(YOLO_RATES) for n in range(count)]
+    names = names_for_partitions(homes, len(YOLO_RATES), prefix=f"cam{seed}")
+    for number, name in enumerate(names):
+        times = frame_times(seconds, FPS, np.random.default_rng([seed, number]))
         bed.camera(name, [1.0 + moment for moment in times], data)

@@ -7,7 +7,13 @@ from forecasting.base import Forecaster, ForecasterParams, RiskForecaster
 from forecasting.finetune import FinetuneSettings
 from forecasting.guard import GuardedForecaster
 from forecasting.online import Drift, OnlineForecaster, OnlineSettings
-from forecasting.registry import DEFAULT, WhenBroken, available, build_forecaster
+from forecasting.registry import (
+    DEFAULT,
+    WhenBroken,
+    available,
+    build_forecaster,
+    check_forecaster,
+)
 from forecasting.windows import Loads, Window, carried_on, padded_history
 
 __all__ = [
@@ -26,5 +32,6 @@ __all__ = [
     "available",
     "build_forecaster",
     "carried_on",
+    "check_forecaster",
     "padded_history",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import ValidationError
 
 from forecasting.base import Forecaster, ForecasterParams
@@ -29,6 +30,9 @@ GROUP = "videojam.forecasters"
 
 DEFAULT = "mixture"
 """The forecaster that ships and forecasts best; see docs/forecasting.md."""
+
+PARAMETERS = "forecaster_parameters"
+"""Under which key a forecaster's own settings are declared, in errors."""
 
 WhenBroken = Literal["error", "last-window"]
 """What a forecaster becomes whose model cannot be used: nothing, or the last window."""
@@ -129,7 +133,7 @@ def build_forecaster(
     except ValidationError as error:
         raise _explain(error, plugin.Params, name) from error
     try:
-        forecaster = plugin(window, params)
+        forecaster = _make(plugin, window, params, name)
         if finetune is not None:
             forecaster = _tuned(forecaster, finetune, name)
         return GuardedForecaster(forecaster, window, name=name)
@@ -139,6 +143,75 @@ def build_forecaster(
         _log.warning("%s cannot be used, forecasting the last window instead: %s", name, error)
         stand_in = LastWindow(window, ForecasterParams())
         return GuardedForecaster(stand_in, window, name="last-window", stands_in_for=name)
+
+
+def check_forecaster(
+    name: str = DEFAULT,
+    window: Window | None = None,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    when_broken: WhenBroken = "error",
+    finetune: FinetuneSettings | None = None,
+) -> None:
+    """See that a forecaster can be made, and that it answers [n, k] to [n, h].
+
+    Args:
+        name: as for `build_forecaster`.
+        window: likewise.
+        parameters: likewise.
+        when_broken: likewise; ``last-window`` makes a warning of all that is no mistake of the
+            declaration.
+        finetune: likewise.
+
+    Raises:
+        ForecasterSettingsError: as `build_forecaster`.
+        ForecasterModelError: the model cannot be used or does not fit the window, and
+            ``when_broken`` is ``error``.
+        MissingExtraError: what runs it is not installed, and ``when_broken`` is ``error``.
+    """
+    window = window or Window()
+    guarded = build_forecaster(name, window, parameters, when_broken=when_broken, finetune=finetune)
+    try:
+        # more than one replica, for an answer of another shape may be right for one
+        for replicas in (1, 3):
+            _try(guarded.forecaster, window, replicas, name)
+    except ForecasterModelError as error:
+        if when_broken == "error":
+            raise
+        _log.warning("the last window will be forecast instead: %s", error)
+
+
+def _try(forecaster: Forecaster, window: Window, replicas: int, name: str) -> None:
+    ramp = np.linspace(0.0, 9.0, window.history, dtype=np.float32)
+    trial = np.tile(ramp, (replicas, 1))
+    fits = f"name one for histories of {window.history} slots and windows of {window.slots}"
+    try:
+        answer = np.asarray(forecaster.forecast(trial), np.float32)
+    except Exception as error:
+        raise ForecasterModelError(
+            f"{name} cannot forecast from {trial.shape}: {type(error).__name__}: {error}",
+            remedy=fits,
+        ) from error
+    wanted = (replicas, window.slots)
+    if answer.shape != wanted:
+        raise ForecasterModelError(
+            f"{name} answers {answer.shape} to {trial.shape} where {wanted} is wanted", remedy=fits
+        )
+    if not np.isfinite(answer).all():
+        raise ForecasterModelError(f"{name} answers what is no number", remedy="mend it")
+
+
+def _make(plugin: Any, window: Window, params: ForecasterParams, name: str) -> Forecaster:
+    try:
+        forecaster: Forecaster = plugin(window, params)
+    except ForecastingError:
+        raise
+    except Exception as error:
+        raise ForecasterModelError(
+            f"{name} cannot be made: {type(error).__name__}: {error}",
+            remedy="correct it, or name another one",
+        ) from error
+    return forecaster
 
 
 def _tuned(forecaster: Forecaster, settings: FinetuneSettings, name: str) -> Forecaster:
@@ -168,4 +241,6 @@ def _explain(
         near = difflib.get_close_matches(path, list(model.model_fields), n=1)
         if near:
             remedy = f"did you mean {near[0]!r}? {remedy}"
-    return ForecasterSettingsError(message, key=path, value=fault["input"], remedy=remedy)
+    return ForecasterSettingsError(
+        message, key=f"{PARAMETERS}.{path}", value=fault["input"], remedy=remedy
+    )

@@ -17,8 +17,9 @@ from dataflow.errors import ConfigError
 from dataflow.messages import WorkItem
 from dataflow.results import build_result
 from dataflow.schema import DIALECT, main, result_schema, schema_files, topics_schema
+from tests.config.kit import VALID
+from tests.config.test_loading import FAULTS
 from tests.strategies import items, micros
-from tests.test_config import FAULTS, VALID
 from tests.test_results import VALID as RESULT_VALUE
 
 ROOT = Path(__file__).parent.parent

@@ -152,6 +152,7 @@ class Dispatcher:
         }
         if not room or not queue.waiting:
             return {}
+        most = self._settings.most
         chosen: dict[str, list[Hashable]] = {}
         ways = {
             peer: _Way(peers[peer].busy, peers[peer].mu, self._links.line(now, peer))
@@ -161,6 +162,8 @@ class Dispatcher:
             if item.size > self._budget:
                 continue
             local = (place + 1 + queue.in_flight) / mu if mu > 0 else math.inf
+            if most is not None and place >= most:
+                local = math.inf  # there is no room for it, or for one before it
             peer = self._best(item, room, ways, local)
             if peer is None:
                 continue

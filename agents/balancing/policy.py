@@ -6,6 +6,7 @@ policies: ties are broken by name, and nothing is random.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -125,6 +126,8 @@ def compute_policy(
     forecast: Sequence[float] | Floats,
     mus: Sequence[float] | Floats,
     least: int = 1,
+    most: int | None = None,
+    late: float = math.inf,
 ) -> Policy:
     """The policy of a group. O(N log N).
 
@@ -136,6 +139,9 @@ def compute_policy(
         forecast: arrivals at each in the window.
         mus: items a second of each; 0 or less if unknown.
         least: transfers of fewer items are not worth it and left out.
+        most: items that a queue holds; what a fast replica has no room for goes to slower ones,
+            late rather than lost. None where queues have no limit.
+        late: how many times longer than the fastest one's full queue, in seconds, theirs may get.
 
     Returns:
         A policy without the replicas of which ``waiting``, ``forecast`` or ``mus`` is unknown.
@@ -154,9 +160,13 @@ def compute_policy(
     exact = queued + coming
     total = round(float(exact.sum()))
     loads = _apportion(exact, total)
-    shares = _apportion(rates, total)
+    limits = None if most is None else _limits(rates, most, late)
+    shares = _shares(rates, total, limits)
     surplus = loads - shares
     senders, receivers, items = _match(surplus)
+    share = rates * (queued.sum() / (rates.sum() or 1.0))
+    if limits is not None:
+        share = np.minimum(share, limits)
     worth = items >= least
     senders, receivers, items = senders[worth], receivers[worth], items[worth]
     expected = loads.copy()
@@ -172,11 +182,48 @@ def compute_policy(
         _senders=senders,
         _receivers=receivers,
         _items=items,
-        _urgent=_urgent(queued, rates, surplus, senders, items),
+        _urgent=_urgent(queued, share, surplus, senders, items),
     )
     for array in (policy.loads, policy.expected, policy.mus, senders, receivers, items):
         array.setflags(write=False)
     return policy
+
+
+def _limits(rates: Floats, most: int, late: float) -> Ints:
+    """Items that each may hold: no more than its queue does, nor than is done in good time.
+
+    When the fastest is full, its queue is `most` / max(rates) seconds long; the others may be up to
+    ``late`` times as long.
+    """
+    if not len(rates):
+        return np.zeros(0, dtype=np.int64)
+    fraction = np.minimum(1.0, late * rates / rates.max())
+    limits: Ints = np.maximum(1, np.floor(most * fraction)).astype(np.int64)
+    return limits
+
+
+def _shares(rates: Floats, total: int, limits: Ints | None) -> Ints:
+    """What each should have: in proportion to its rate, but no more than its limit.
+
+    Where even that is not enough for everybody, all are full and the rest is in proportion again:
+    somebody has to lose it.
+    """
+    shares = _apportion(rates, total)
+    if limits is None or (shares <= limits).all():
+        return shares
+    rest = total - int(limits.sum())
+    if rest >= 0:
+        return limits + _apportion(rates, rest)
+    order = (limits / rates).argsort(kind="stable")
+    rising, bounds = rates[order], limits[order]
+    remaining = rising[::-1].cumsum()[::-1]
+    left = total - (bounds.cumsum() - bounds)
+    # Who is full first is full; the first one that is not, and all after it, share what is left.
+    full = int((left * rising <= bounds * remaining).argmax())
+    shares[order[:full]] = bounds[:full]
+    # Rounding may give one of them an item more than its limit.
+    shares[order[full:]] = _apportion(rising[full:], int(left[full]))
+    return shares
 
 
 def _apportion(weights: Floats, total: int) -> Ints:
@@ -222,13 +269,20 @@ def _match(surplus: Ints) -> tuple[Ints, Ints, Ints]:
     return senders[sent.searchsorted(borders)], receivers[taken.searchsorted(borders)], items
 
 
-def _urgent(queued: Floats, rates: Floats, surplus: Ints, senders: Ints, items: Ints) -> Ints:
-    """How much of each transfer can leave at once, because it waits at the sender already."""
+def _urgent(queued: Floats, share: Floats, surplus: Ints, senders: Ints, items: Ints) -> Ints:
+    """How much of each transfer can leave at once, because it waits at the sender already.
+
+    Args:
+        queued: what waits at each.
+        share: what should wait at each, of all that waits.
+        surplus: what each has beyond its share, the forecast included.
+        senders: place of the sender of each transfer.
+        items: of each transfer.
+    """
     if not len(senders):
         return np.zeros(0, dtype=np.int64)
-    share = float(queued.sum()) / float(rates.sum())
     own = surplus[senders]
-    beyond = np.minimum(np.maximum(queued[senders] - rates[senders] * share, 0), own)
+    beyond = np.minimum(np.maximum(queued[senders] - share[senders], 0), own)
     urgent: Ints = np.minimum(np.rint(items * (beyond / own)), items).astype(np.int64)
     urgent.setflags(write=False)
     return urgent

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar
+
+from pydantic import StrictBool
 
 from agents.balancing.balancer import Balancer
 from agents.balancing.baselines import (
@@ -19,8 +21,8 @@ from agents.balancing.settings import BalancingSettings
 from agents.balancing.values import Forecast
 from agents.balancing.videojam import VideoJam
 from dataflow.config.model import BALANCERS as GROUP
-from dataflow.errors import ConfigError, MissingDependencyError, VideojamError
-from dataflow.plugins import installed, remedy_for
+from dataflow.parameters import Parameters, parse_parameters
+from dataflow.plugins import load_plugin
 
 BALANCERS = ("videojam", "none", "wrr", "shared-queue", "jsq")
 """Those that ship."""
@@ -60,7 +62,8 @@ class Place:
 
 
 BalancerFactory = Callable[[Place], Balancer]
-"""What an entry point names. It raises `ConfigError` for parameters that it does not know."""
+"""What an entry point names. It raises `ConfigError` for parameters that it does not know, under
+keys that begin with ``balancing.parameters``: `dataflow.parameters.parse_parameters` does."""
 
 
 def make_balancer(name: str, place: Place) -> Balancer:
@@ -71,79 +74,65 @@ def make_balancer(name: str, place: Place) -> Balancer:
         place: where it is to work.
 
     Raises:
-        ConfigError: no balancer has that name, or its parameters are wrong.
+        ConfigError: no balancer has that name, it cannot be loaded, or its parameters are wrong.
         MissingDependencyError: it needs a package that is not installed.
     """
-    known = installed(GROUP, "a balancer")
-    if name not in known:
-        raise ConfigError(
-            "no such balancer",
-            key="balancing.policy",
-            value=name,
-            remedy=remedy_for(name, known, "balancers"),
-        )
-    try:
-        factory = cast(BalancerFactory, known[name].load())
-    except VideojamError:
-        raise
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the balancer {name!r} ({known[name].value}) cannot be imported: {error}\n"
-            "  remedy: install what it needs into this environment, then try again"
-        ) from error
+    factory: BalancerFactory = load_plugin(
+        GROUP,
+        name,
+        what="balancer",
+        interface="a factory that takes an agents.balancing.Place and returns a Balancer",
+        key="balancing.policy",
+    )
     return factory(place)
 
 
-def _no_parameters(place: Place, *but: str) -> None:
-    unknown = sorted(set(place.parameters) - set(but))
-    if unknown:
-        raise ConfigError(
-            "the balancer has no such parameter",
-            key=f"balancing.parameters.{unknown[0]}",
-            value=place.parameters[unknown[0]],
-            remedy=f"its parameters: {', '.join(but)}" if but else "it has none: leave it out",
-        )
+class NoParameters(Parameters):
+    """Of a balancer that has none."""
 
 
-def _flag(place: Place, name: str) -> bool:
-    value = place.parameters.get(name, False)
-    if not isinstance(value, bool):
-        raise ConfigError(
-            "true or false is expected", key=f"balancing.parameters.{name}", value=value
-        )
-    return value
+class WrrParameters(Parameters):
+    """Of `build_wrr`."""
+
+    original_weights: StrictBool = False
+    """As the thesis' authors compute them, which distorts 1:2:3 to 2:3:4."""
+    keep_dead: StrictBool = False
+    """Go on sending to neighbours that are silent, as the original does."""
+
+
+_Model = TypeVar("_Model", bound=Parameters)
+
+
+def _parameters(place: Place, model: type[_Model]) -> _Model:
+    return parse_parameters(model, place.parameters, "balancing.parameters")
 
 
 def build_videojam(place: Place) -> VideoJam:
     """The thesis' balancer."""
-    _no_parameters(place)
+    _parameters(place, NoParameters)
     return VideoJam(**place.common, forecast=place.forecast)
 
 
 def build_none(place: Place) -> NoBalancing:
     """Items stay where Kafka puts them."""
-    _no_parameters(place)
+    _parameters(place, NoParameters)
     return NoBalancing(**place.common)
 
 
 def build_wrr(place: Place) -> WeightedRoundRobin:
-    """Weighted round robin.
-
-    Parameters: ``original_weights``: as the thesis' authors compute them, which distorts 1:2:3 to
-    2:3:4. ``keep_dead``: go on sending to neighbours that are silent, as the original does.
-    """
-    _no_parameters(place, "keep_dead", "original_weights")
-    weigh = original_weights if _flag(place, "original_weights") else intended_weights
-    return WeightedRoundRobin(**place.common, weigh=weigh, keep_dead=_flag(place, "keep_dead"))
+    """Weighted round robin; see `WrrParameters`."""
+    parameters = _parameters(place, WrrParameters)
+    weigh = original_weights if parameters.original_weights else intended_weights
+    return WeightedRoundRobin(**place.common, weigh=weigh, keep_dead=parameters.keep_dead)
 
 
 def build_shared_queue(place: Place) -> SharedQueue:
     """Idle replicas ask for work; a batch is kept in reserve."""
-    _no_parameters(place)
+    _parameters(place, NoParameters)
     return SharedQueue(**place.common, reserve=place.batch)
 
 
 def build_jsq(place: Place) -> ShortestQueue:
     """Each item goes where it is done first."""
-    _no_parameters(place)
+    _parameters(place, NoParameters)
     return ShortestQueue(**place.common)

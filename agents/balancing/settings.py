@@ -42,6 +42,12 @@ class BalancingSettings:
         gain: by how many seconds earlier, at least.
         gain_fraction: and by which fraction of the local wait: estimates are never exact, and a
             queue that is as long there as here is no reason to move.
+        capacity: items that a replica's queue holds before it drops some; None where it drops
+            none, and as the thesis, which shares as if queues had no limit.
+        full: fraction of the capacity from which a queue is as good as full: above it an item goes
+            where there is room though it is done later there, which is better than never.
+        late: how many times longer than the fastest one's full queue, in seconds, those of slower
+            replicas may get by that.
         bytes_per_second: most bytes offloaded a second; None for no limit.
         error: relative error of a prediction above which a state update is due.
         relay_rows: rows of others that a signal or an offload carries at most.
@@ -67,6 +73,9 @@ class BalancingSettings:
     link_aware: bool = True
     gain: float = 0.002
     gain_fraction: float = 0.05
+    capacity: int | None = None
+    full: float = 0.9
+    late: float = 2.0
     bytes_per_second: float | None = None
     error: float = 0.2
     relay_rows: int = 16
@@ -78,7 +87,7 @@ class BalancingSettings:
             ValueError: names the parameter; the configuration turns it into its own error.
         """
         positive = ("slot", "slots", "history", "period", "lookahead", "rounds", "hop_limit")
-        for name in (*positive, "least", "pace"):
+        for name in (*positive, "least", "pace", "full", "late"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
         for name in (
@@ -92,14 +101,21 @@ class BalancingSettings:
         ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)!r}")
-        for name in ("react", "liveness", "heartbeat", "bytes_per_second"):
+        for name in ("react", "liveness", "heartbeat", "bytes_per_second", "capacity"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0 or absent, not {value!r}")
         if self.lookahead > self.slots:
             raise ValueError(f"lookahead ({self.lookahead}) reaches beyond slots ({self.slots})")
+        if self.full > 1:
+            raise ValueError(f"full is a fraction of the capacity, not {self.full!r}")
         if self.pace > 1:
             raise ValueError(f"pace is a fraction of the window, not {self.pace!r}")
+
+    @property
+    def most(self) -> int | None:
+        """Items from which a queue is as good as full; None without a capacity."""
+        return None if self.capacity is None else max(1, int(self.full * self.capacity))
 
     @classmethod
     def thesis(cls) -> BalancingSettings:

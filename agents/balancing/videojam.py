@@ -252,10 +252,13 @@ class VideoJam(MemberBalancer):
             at=now,
             window=settings.lookahead * settings.slot,
             replicas=view.replicas,
-            waiting=view.busy,
+            # As printed, what is in the function is nobody's load any more.
+            waiting=view.waiting if settings.react is None else view.busy,
             forecast=self._ahead(forecasts),
             mus=view.mus,
             least=settings.least,
+            most=settings.most,
+            late=settings.late,
         )
 
     def _ahead(self, forecasts: Histories) -> Floats:

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from dataflow.broker._faults import explain, fault, since_last_start
 from dataflow.broker.distribution import ReportProgress, silent
@@ -29,6 +25,7 @@ from dataflow.broker.embedded import (
 from dataflow.broker.java import JavaRuntime, find_java
 from dataflow.broker.ready import reported_cluster
 from dataflow.broker.settings import BrokerSettings
+from dataflow.processes import end_process
 
 _ANSWER_TIMEOUT_S = 5.0
 
@@ -142,14 +139,8 @@ def stop(home: Path, *, timeout: float = STOP_TIMEOUT_S) -> BrokerState | None:
         state_file(home).unlink(missing_ok=True)
         return None
     try:
-        for number, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, STOP_TIMEOUT_S)):
-            process = psutil.Process(state.pid)
-            process.send_signal(number)
-            if _ended(state, patience):
-                break
-    except psutil.NoSuchProcess:
-        pass  # it ended between two looks
-    except psutil.AccessDenied as error:
+        end_process(state.pid, state.started_at, patience=timeout, last_patience=STOP_TIMEOUT_S)
+    except PermissionError as error:
         raise fault(
             f"the broker (pid {state.pid}) belongs to another user", "stop it as that user"
         ) from error
@@ -161,15 +152,6 @@ def forget(home: Path, state: BrokerState) -> None:
     """Remove the state file after a clean stop, unless it speaks of another broker by now."""
     if BrokerState.read(state_file(home)) == state:
         state_file(home).unlink(missing_ok=True)
-
-
-def _ended(state: BrokerState, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while state.alive():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def status(home: Path, *, now: float) -> BrokerStatus:

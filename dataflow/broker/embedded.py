@@ -25,10 +25,10 @@ from dataflow.broker.prepare import (
     format_storage,
     write_configuration,
 )
-from dataflow.broker.process import BrokerProcess, is_process, start_time
 from dataflow.broker.ready import free_ports, port_is_free, wait_until_ready
 from dataflow.broker.settings import BrokerSettings
 from dataflow.errors import EmbeddedBrokerError
+from dataflow.processes import GuardedProcess, is_process, start_time
 
 START_TIMEOUT_S = 60.0
 """A start takes 2 to 5 s; on a machine that is busy with other work, several times that."""
@@ -129,7 +129,7 @@ class EmbeddedBroker:
         self._cache = cache_home() if cache_dir is None else cache_dir
         self._report = report
         self._find_java = java
-        self._process: BrokerProcess | None = None
+        self._process: GuardedProcess | None = None
         self._state: BrokerState | None = None
         self._log_start = 0
 
@@ -194,7 +194,7 @@ class EmbeddedBroker:
                 if cluster_id is None:
                     cluster_id = format_storage(distribution, java, settings.kafka_dir)
                 self._log_start = _size(settings.log_file)
-                process = BrokerProcess(
+                process = GuardedProcess(
                     broker_command(java, distribution, settings),
                     console=settings.console_file,
                     inherit=[lock.fileno()],  # held until the Java process ends
@@ -209,7 +209,7 @@ class EmbeddedBroker:
             raise
         self._process = process
 
-    def _await(self, process: BrokerProcess, port: int, cluster_id: str, timeout: float) -> None:
+    def _await(self, process: GuardedProcess, port: int, cluster_id: str, timeout: float) -> None:
         """Return when the broker answers; raise EmbeddedBrokerError if it does not."""
         ready = wait_until_ready(
             self.settings.host,
@@ -228,7 +228,7 @@ class EmbeddedBroker:
             what = f"the broker died while starting (exit code {code})"
         raise explain(what, self._new_log_lines(), self.settings.log_file)
 
-    def _record_state(self, process: BrokerProcess, port: int, java: JavaRuntime) -> BrokerState:
+    def _record_state(self, process: GuardedProcess, port: int, java: JavaRuntime) -> BrokerState:
         settings = self.settings
         state = BrokerState(
             data_dir=str(settings.data_dir.absolute()),

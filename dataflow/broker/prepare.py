@@ -21,9 +21,10 @@ from pathlib import Path
 from dataflow.broker._faults import explain, fault
 from dataflow.broker.distribution import Distribution, Progress, ReportProgress, cache_lock, silent
 from dataflow.broker.java import JavaRuntime
-from dataflow.broker.process import BrokerProcess, archive_name, jvm_options
+from dataflow.broker.jvm import archive_name, jvm_options
 from dataflow.broker.ready import free_ports, wait_until_ready
 from dataflow.broker.settings import BrokerSettings, log4j2_properties, server_properties
+from dataflow.processes import GuardedProcess
 
 STORAGE_TOOL = "kafka.tools.StorageTool"
 BROKER = "kafka.Kafka"
@@ -234,7 +235,7 @@ def _record(
     write_configuration(settings, port=port, controller_port=controller_port)
     cluster_id = format_storage(distribution, java, settings.kafka_dir)
     command = broker_command(java, distribution, settings, record_archive=recorded)
-    process = BrokerProcess(command, console=settings.console_file, environ=environ)
+    process = GuardedProcess(command, console=settings.console_file, environ=environ)
     try:
         ready = wait_until_ready(
             settings.host,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import re
 import threading
 import time
 from collections import deque
@@ -11,12 +9,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, get_args
+from typing import Self
 
 import numpy as np
 
-from dataflow.camera.buffer import BufferConfig, FrameBuffer, WhenFull
+from dataflow.camera.arguments import check_arguments, default_policy
+from dataflow.camera.buffer import BufferConfig, FrameBuffer
 from dataflow.camera.capture import Capture, CaptureSettings, CaptureThread, Pace
+from dataflow.camera.connection import connect
 from dataflow.camera.encoding import FrameEncoder
 from dataflow.camera.ledger import Ledger
 from dataflow.camera.pacing import Backoff, BackoffConfig
@@ -30,12 +30,6 @@ from dataflow.tracing import Tracing, process_tracing
 from dataflow.transport.base import Producer, Transport
 from dataflow.transport.kafka import KafkaTransport
 
-_log = logging.getLogger("videojam.camera")
-
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
-_MAX_FPS = 1000.0
-_BROKER_BACKOFF = BackoffConfig(first=0.25, most=5.0)
-"""Waits while the broker is not there at the start."""
 _TRACES_SECONDS = 2.0
 """How long closing waits for spans: they are worth less than frames."""
 _RATE_SECONDS = 5.0
@@ -116,7 +110,7 @@ class CameraProducer:
         sleep: Callable[[float], object] | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
-        _check_arguments(name, fps, pace)
+        check_arguments(name, fps, pace)
         self._config = config if isinstance(config, Config) else load_config(config)
         self._routes = routes_for(self._config, kind)
         self._source, self._loop = source, loop
@@ -357,44 +351,17 @@ class CameraProducer:
             transport = self._own_transport = KafkaTransport.from_config(
                 self._config, bootstrap_servers=self._servers
             )
-        producer = transport.producer(client_id=f"videojam-camera-{self.name}")
         topics = {route.topic for route in self._routes}
         topics.add(TopicNames(self._config.deployment).accounting)
-        waits = Backoff(_BROKER_BACKOFF, self._rng)
-        end = self._monotonic() + self._wait_for_broker
-        while True:
-            try:
-                for topic in sorted(topics):
-                    producer.partitions_for(topic)
-            except BrokerError as error:
-                left = end - self._monotonic()
-                if left <= 0 or self._stop.is_set():
-                    producer.close(0.0)
-                    raise BrokerError(f"camera {self.name} cannot publish: {error}") from error
-                _log.info("waiting for the broker: %s", error)
-                self._sleep(min(left, waits.next()))
-            else:
-                return producer
-
-
-def default_policy(pace: Pace) -> WhenFull:
-    """What becomes of frames for which there is no room, unless it is declared."""
-    return "block" if pace == "fast" else "drop-oldest"
-
-
-def _check_arguments(name: str, fps: float | None, pace: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            "a camera's name has 1 to 128 letters, digits, '.', '_' and '-', and begins and ends "
-            "with a letter or digit",
-            key="name",
-            value=name,
-        )
-    if fps is not None and not 0 < fps <= _MAX_FPS:
-        raise ConfigError(f"must be above 0 and at most {_MAX_FPS:g}", key="fps", value=fps)
-    if pace not in get_args(Pace):
-        raise ConfigError(
-            "not a pace", key="pace", value=pace, remedy=f"one of {', '.join(get_args(Pace))}"
+        return connect(
+            transport,
+            self.name,
+            topics,
+            patience=self._wait_for_broker,
+            stopped=self._stop.is_set,
+            monotonic=self._monotonic,
+            sleep=self._sleep,
+            rng=self._rng,
         )
 
 

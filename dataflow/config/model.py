@@ -56,6 +56,9 @@ class ClusterConfig(ConfigModel):
     """Copies that must have a record before it counts as written; 2 in production."""
     max_message_size: Size = Field(default=Size(10 * 1024 * 1024))
     """Largest record: a frame with its headers."""
+    session_timeout: Duration = Field(default=6.0, ge=0.1)
+    """After so long without a heartbeat a replica's partitions go to the others. Brokers refuse
+    less than their group.min.session.timeout.ms, which is 6 s unless it was set."""
     security: SecurityConfig = SecurityConfig()
     """Authentication and encryption."""
 
@@ -104,11 +107,11 @@ BALANCERS = "videojam.balancers"
 
 def _installed_balancer(name: str) -> str:
     try:
-        known = installed(BALANCERS, "a balancer")
+        known = installed(BALANCERS, "balancer")
     except ConfigError as error:
         raise ValueError(error.message) from error
     if name not in known:
-        raise ValueError(f"no such balancer; {remedy_for(name, known, 'balancers')}")
+        raise ValueError(f"no such balancer; {remedy_for(name, known, 'balancer')}")
     return name
 
 

@@ -19,18 +19,16 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from dataflow.images import decode_image
+from dataflow.parameters import Parameters
 
 if TYPE_CHECKING:
     from dataflow.config import Config
 
 
-class FunctionParams(BaseModel):
-    """Base of all parameter models: unknown keys are an error, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class FunctionParams(Parameters):
+    """Base of all parameter models of functions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

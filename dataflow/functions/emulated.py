@@ -13,6 +13,7 @@ import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -24,6 +25,10 @@ from dataflow.functions.base import Box, Detection, FunctionParams, Item
 
 _DEFAULT_SIZE = (640, 480)
 _SPIN_BLOCK = bytes(1 << 16)
+_TRAFFIC_BLOCK = 1024
+"""Frames of traffic that are drawn together: any replica can draw them without those before."""
+_TRAFFIC_CACHE = 256
+"""Blocks that are kept: those of so many cameras."""
 
 
 class ServiceTime(FunctionParams):
@@ -58,7 +63,7 @@ class ConstantObjects(FunctionParams):
     distribution: Literal["constant"] = "constant"
     count: int = Field(ge=0, description="objects an item")
 
-    def draw(self, rng: np.random.Generator) -> int:  # noqa: ARG002 - one interface for all three
+    def draw(self, rng: np.random.Generator) -> int:  # noqa: ARG002 - one interface for all
         """Return the constant."""
         return self.count
 
@@ -95,6 +100,44 @@ class ObjectsFrom(FunctionParams):
         return int(rng.choice(len(weights), p=weights / weights.sum()))
 
 
+class TrafficObjects(FunctionParams):
+    """Objects that stay in view: frames that follow each other hold about the same number.
+
+    Objects come as a Poisson process whose rate alternates between dense and thin traffic, and each
+    stays for a geometric number of frames. That is what a street camera sees, and why load that is
+    even over minutes is not even over seconds.
+    """
+
+    distribution: Literal["traffic"]
+    mean: float = Field(default=3.0, ge=0, le=1000, description="objects an item, on average")
+    swing: float = Field(
+        default=0.8, ge=0, le=1, description="dense traffic is (1 + swing) times the mean"
+    )
+    phase: float = Field(
+        default=90.0, gt=0, description="mean frames of a phase of dense, or of thin, traffic"
+    )
+    dwell: float = Field(default=22.5, gt=0, description="mean frames that an object stays in view")
+    most: int = Field(default=15, ge=0, le=10_000, description="objects in one frame")
+
+    def counts(self, rng: np.random.Generator, frames: int) -> tuple[int, ...]:
+        """Objects in each of so many frames in a row; the first is drawn from the long run."""
+        leaves = -math.expm1(-1 / self.dwell)
+        turns = -math.expm1(-1 / self.phase)
+        dense = bool(rng.integers(2))
+        in_view = min(self.most, int(rng.poisson(self._level(dense=dense))))
+        found = [in_view]
+        for _ in range(frames - 1):
+            dense ^= bool(rng.random() < turns)
+            left = int(rng.binomial(in_view, leaves))
+            came = int(rng.poisson(self._level(dense=dense) * leaves))
+            in_view = min(self.most, in_view - left + came)
+            found.append(in_view)
+        return tuple(found)
+
+    def _level(self, *, dense: bool) -> float:
+        return self.mean * (1 + self.swing if dense else 1 - self.swing)
+
+
 def _constant_from_number(value: Any) -> Any:
     """Let ``objects_per_item: 3`` stand for a constant."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -103,7 +146,7 @@ def _constant_from_number(value: Any) -> Any:
 
 
 ObjectCount = Annotated[
-    ConstantObjects | PoissonObjects | ObjectsFrom,
+    ConstantObjects | PoissonObjects | ObjectsFrom | TrafficObjects,
     BeforeValidator(_constant_from_number),
 ]
 
@@ -172,7 +215,8 @@ class EmulatedParams(FunctionParams):
     objects_per_item: ObjectCount = Field(
         default_factory=lambda: ConstantObjects(count=1),
         description="a number, or `distribution: poisson` with `mean`, or `distribution: from`"
-        " with `probabilities`",
+        " with `probabilities`, or `distribution: traffic` with `mean`, `swing`, `phase`, `dwell`"
+        " and `most`",
     )
     kind: str = Field(default="vehicle", min_length=1, description="kind of the detections")
     label: str = Field(default="", description="label of the detections")
@@ -215,6 +259,7 @@ class Emulated:
         self._params = params
         self._wait = sleep if params.wait == "sleep" else spin
         self._speed = params.speed
+        self._traffic = lru_cache(maxsize=_TRAFFIC_CACHE)(self._draw_traffic)
 
     @property
     def speed(self) -> float:
@@ -245,17 +290,28 @@ class Emulated:
             mean = p.service.mean * (p.batching.fixed + p.batching.per_item * len(batch))
         else:
             mean = seconds_for_batch(p.per_batch_size, len(batch))
-        return mean * p.service.factor(self._rng("time", batch[0])) / self._speed
+        factor = p.service.factor(self._rng("time", batch[0].camera, batch[0].sequence))
+        return mean * factor / self._speed
 
-    def _rng(self, purpose: str, item: Item) -> np.random.Generator:
+    def _rng(self, purpose: str, camera: str, number: int) -> np.random.Generator:
         """A generator of its own for each use, seed, camera and frame; the same everywhere."""
-        identity = f"{self._params.seed}\0{purpose}\0{item.sequence}\0{item.camera}".encode()
+        identity = f"{self._params.seed}\0{purpose}\0{number}\0{camera}".encode()
         digest = hashlib.blake2b(identity, digest_size=16).digest()
         return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
 
+    def _count(self, item: Item, rng: np.random.Generator) -> int:
+        declared = self._params.objects_per_item
+        if isinstance(declared, TrafficObjects):
+            block, place = divmod(item.sequence, _TRAFFIC_BLOCK)
+            return self._traffic(declared, item.camera, block)[place]
+        return declared.draw(rng)
+
+    def _draw_traffic(self, traffic: TrafficObjects, camera: str, block: int) -> tuple[int, ...]:
+        return traffic.counts(self._rng("traffic", camera, block), _TRAFFIC_BLOCK)
+
     def _detections(self, item: Item) -> list[Detection]:
-        rng = self._rng("objects", item)
-        count = self._params.objects_per_item.draw(rng)
+        rng = self._rng("objects", item.camera, item.sequence)
+        count = self._count(item, rng)
         if count == 0:
             return []
         width, height = _image_size(item.data)

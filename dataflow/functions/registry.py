@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from typing import cast
 
-from pydantic import ValidationError
-
 from dataflow.config.model import Config, FunctionConfig
-from dataflow.errors import ConfigError, MissingDependencyError, VideojamError
+from dataflow.errors import ConfigError
 from dataflow.functions.base import DeployedFunction, Function, FunctionParams
-from dataflow.plugins import installed, remedy_for
+from dataflow.parameters import parse_parameters
+from dataflow.plugins import installed, load_plugin
 
 GROUP = "videojam.functions"
 """Entry-point group of function plugins."""
@@ -27,7 +25,7 @@ def available() -> dict[str, EntryPoint]:
     Raises:
         ConfigError: two installed distributions register different plugins under one name.
     """
-    return installed(GROUP, "a function")
+    return installed(GROUP, "function plugin")
 
 
 def load_function(name: str, *, key: str | None = None) -> type[Function]:
@@ -41,45 +39,23 @@ def load_function(name: str, *, key: str | None = None) -> type[Function]:
         ConfigError: no plugin has that name, or what is registered is not a function.
         MissingDependencyError: the plugin needs a package that is not installed.
     """
-    known = available()
-    if name not in known:
-        raise ConfigError(
-            f"no function plugin is called {name!r}",
-            key=key,
-            remedy=remedy_for(name, known, "plugins"),
-        )
-    point = known[name]
-    try:
-        plugin = point.load()
-    except VideojamError:
-        raise
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the function plugin {name!r} ({point.value}) cannot be imported: {error}\n"
-            "  remedy: install what it needs into this environment, then try again"
-        ) from error
-    except Exception as error:
-        raise ConfigError(
-            f"the function plugin {name!r} ({point.value}) cannot be loaded: "
-            f"{type(error).__name__}: {error}",
-            key=key,
-            remedy="correct the plugin, or name another one",
-        ) from error
-    _check_interface(name, point, plugin, key)
+    plugin = load_plugin(
+        GROUP,
+        name,
+        what="function plugin",
+        interface="a class that implements dataflow.functions.base.Function",
+        key=key,
+        fault=_lacks,
+    )
     return cast(type[Function], plugin)
 
 
-def _check_interface(name: str, point: EntryPoint, plugin: object, key: str | None) -> None:
+def _lacks(plugin: object) -> str | None:
     lacking = [method for method in _INTERFACE if not callable(getattr(plugin, method, None))]
     params = getattr(plugin, "Params", None)
     if not (isinstance(params, type) and issubclass(params, FunctionParams)):
         lacking.append("Params (a subclass of FunctionParams)")
-    if lacking:
-        raise ConfigError(
-            f"the plugin {name!r} ({point.value}) is not a function: it lacks {', '.join(lacking)}",
-            key=key,
-            remedy="implement dataflow.functions.base.Function",
-        )
+    return f"it lacks {', '.join(lacking)}" if lacking else None
 
 
 def is_stateful(plugin: type[Function]) -> bool:
@@ -116,10 +92,7 @@ def check_function(
             value=config.stateful,
             remedy=f"declare stateful: {right}",
         )
-    try:
-        return plugin, plugin.Params.model_validate(config.parameters)
-    except ValidationError as error:
-        raise _explain(error, plugin.Params, f"{where}.parameters") from error
+    return plugin, parse_parameters(plugin.Params, config.parameters, f"{where}.parameters")
 
 
 def build_function(
@@ -144,32 +117,3 @@ def build_function(
     if deployment is not None and callable(getattr(plugin, "deployed", None)):
         return cast(type[DeployedFunction], plugin).deployed(params, deployment)
     return cast(Callable[[FunctionParams], Function], plugin)(params)
-
-
-def _explain(error: ValidationError, model: type[FunctionParams], where: str) -> ConfigError:
-    """The first fault as a ConfigError; the count of the others goes into the remedy."""
-    faults = error.errors(include_url=False)
-    fault = faults[0]
-    path = [str(part) for part in fault["loc"]]
-    message: str = fault["msg"].removeprefix("Value error, ")
-    value: object = fault["input"]
-    remedies = []
-    if fault["type"] == "extra_forbidden":
-        message, value = "unknown parameter", None
-        known = sorted(model.model_fields) if len(path) == 1 else []
-        near = difflib.get_close_matches(path[-1], known, n=1)
-        if near:
-            remedies.append(f"did you mean {near[0]!r}?")
-        elif len(path) == 1:
-            remedies.append(f"parameters of this plugin: {', '.join(known) or 'none'}")
-    elif fault["type"] == "missing":
-        message, value = "a required parameter is missing", None
-        remedies.append(f"add {path[-1]!r}")
-    if len(faults) > 1:
-        remedies.append(f"{len(faults) - 1} more fault(s) follow this one")
-    return ConfigError(
-        message,
-        key=".".join([where, *path]),
-        value=None if isinstance(value, dict | list | FunctionParams) else value,
-        remedy="; ".join(remedies) or None,
-    )

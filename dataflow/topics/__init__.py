@@ -3,6 +3,7 @@
 from dataflow.topics.apply import (
     apply_plan,
     count_records,
+    create_declared_topics,
     delete_topics,
     make_plan,
     select_for_deletion,
@@ -36,6 +37,7 @@ __all__ = [
     "Unwritable",
     "apply_plan",
     "count_records",
+    "create_declared_topics",
     "delete_topics",
     "make_plan",
     "plan_deployment",

@@ -23,7 +23,7 @@ from dataflow.topics.plan import (
     plan_deployment,
     same_config,
 )
-from dataflow.transport.base import Admin
+from dataflow.transport.base import Admin, Transport
 
 Outcome = Literal["done", "already"]
 """``already`` where somebody else had made the change since the plan was made."""
@@ -36,6 +36,28 @@ def make_plan(config: Config, admin: Admin) -> Plan:
         BrokerError: the cluster does not answer.
     """
     return plan_deployment(config, admin.describe(deployment_prefix(config)))
+
+
+def create_declared_topics(
+    config: Config, transport: Transport, *, only: Callable[[str], bool] = lambda _: True
+) -> None:
+    """Create what a new deployment needs, without a plan: for tests and experiments.
+
+    Args:
+        config: the declaration.
+        transport: the cluster.
+        only: which of the topics, by name; all by default.
+
+    Raises:
+        BrokerError: one of them exists already, or is refused.
+    """
+    admin = transport.admin()
+    try:
+        for spec in declared_topics(config):
+            if only(spec.name):
+                admin.create(spec)
+    finally:
+        admin.close()
 
 
 def apply_plan(

@@ -125,7 +125,10 @@ class Producer(Protocol):
 
 
 class RebalanceListener(Protocol):
-    """Told, from within `GroupConsumer.poll` or `close`, of partitions that come and go."""
+    """Told, from within `GroupConsumer.poll` or `close`, of partitions that come and go.
+
+    ``close`` may use a thread of its own for it, and waits for that.
+    """
 
     def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
         """These partitions are ours now; fetching starts at the committed offsets."""
@@ -168,7 +171,11 @@ class GroupConsumer(Protocol):
         ...
 
     def close(self) -> None:
-        """Leave the group; `RebalanceListener.on_revoked` runs first."""
+        """Leave the group; `RebalanceListener.on_revoked` runs first.
+
+        Returns also where the group cannot be left in good time: it then misses this member after
+        a session's length.
+        """
         ...
 
 

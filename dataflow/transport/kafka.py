@@ -25,6 +25,9 @@ from dataflow.transport.kafka_writer import KafkaAtomicWriter
 _log = logging.getLogger("videojam.kafka")
 
 _TRANSACTION_MS = 10_000
+_HEARTBEAT_MS = 500
+"""Longest pause between heartbeats. Members hear of a rebalance with the answer to one: a third of
+the session timeout, as is common, would hold up whoever takes over a dead replica's work."""
 
 
 class KafkaTransport:
@@ -70,6 +73,7 @@ class KafkaTransport:
             bootstrap_servers or config.cluster.bootstrap_servers,
             security=config.cluster.security,
             max_message_size=int(config.cluster.max_message_size),
+            session_timeout=config.cluster.session_timeout,
         )
 
     def producer(self, *, client_id: str = "videojam") -> KafkaProducer:
@@ -105,7 +109,7 @@ class KafkaTransport:
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": timeout,
                 "max.poll.interval.ms": int(self._max_poll_interval * 1000),
-                "heartbeat.interval.ms": max(100, timeout // 3),
+                "heartbeat.interval.ms": min(_HEARTBEAT_MS, max(30, timeout // 4)),
                 "auto.offset.reset": "earliest",
             },
             topics,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -23,16 +24,38 @@ _RETRIABLE_COMMITS = {
 }
 """Refused commits after which the records are simply delivered again, to whoever owns them."""
 
+_LEAVE_SECONDS = 10.0
+"""Longer than a session: by then the group has given the partitions away in any case, so waiting
+on would help nobody."""
+
 
 class KafkaGroupConsumer:
-    """See `dataflow.transport.base.GroupConsumer`."""
+    """See `dataflow.transport.base.GroupConsumer`.
+
+    Args:
+        settings: librdkafka's.
+        topics: to subscribe to at the first poll.
+        listener: told of partitions that come and go.
+        leave_seconds: how long `close` waits for librdkafka to leave the group, beside the time
+            that the listener takes.
+        make: the client, from its settings.
+    """
 
     def __init__(
-        self, settings: Mapping[str, Any], topics: Sequence[str], listener: RebalanceListener
+        self,
+        settings: Mapping[str, Any],
+        topics: Sequence[str],
+        listener: RebalanceListener,
+        *,
+        leave_seconds: float = _LEAVE_SECONDS,
+        make: Callable[[dict[str, Any]], Consumer] = Consumer,
     ) -> None:
-        self._consumer = Consumer({**settings, "on_commit": _on_commit})
-        self._listener = listener
+        self._consumer = make({**settings, "on_commit": _on_commit})
+        self._listener: RebalanceListener | None = listener
+        self._listening = threading.Lock()
+        """Held while the listener runs: from `poll`, or from the thread of `close`."""
         self._topics = list(topics)
+        self._leave_seconds = leave_seconds
         self._joined = False
         self._closed = False
         self._gone: set[TopicPartition] = set()
@@ -85,24 +108,60 @@ class KafkaGroupConsumer:
         self._consumer.resume([ConfluentPartition(*tp) for tp in partitions])
 
     def close(self) -> None:
-        """Leave the group."""
-        self._consumer.close()
+        """Leave the group.
+
+        librdkafka has no deadline of its own here, and waits for ever where a rebalance is under
+        way that does not end. What it has not done after ``leave_seconds`` is left to a thread
+        that ends with the process; the group then misses this member when its session is over.
+        """
+        if self._closed:
+            return
+        fault: list[BaseException] = []
+
+        def leave() -> None:
+            try:
+                self._consumer.close()
+            except BaseException as error:  # noqa: BLE001 - raised by close()
+                fault.append(error)
+
+        leaving = threading.Thread(target=leave, name="leave-group", daemon=True)
+        leaving.start()
+        leaving.join(self._leave_seconds)
+        while leaving.is_alive() and self._listening.locked():
+            # It commits what it has finished, and has a deadline of its own.
+            leaving.join(self._leave_seconds)
         self._closed = True
+        if leaving.is_alive():
+            with self._listening:
+                self._listener = None
+            _log.warning(
+                "the group was not left within %g s: the partitions go to others when this "
+                "member's session is over",
+                self._leave_seconds,
+            )
+        if fault:
+            raise fault[0]
 
     def _require_open(self) -> None:
         if self._closed:  # confluent-kafka would raise a bare RuntimeError
             raise BrokerError("this consumer is closed")
 
     def _assigned(self, _: Consumer, partitions: list[ConfluentPartition]) -> None:
-        self._listener.on_assigned(_plain(partitions))
+        with self._listening:
+            if self._listener is not None:
+                self._listener.on_assigned(_plain(partitions))
 
     def _revoked(self, _: Consumer, partitions: list[ConfluentPartition]) -> None:
-        self._gone.update(_plain(partitions))
-        self._listener.on_revoked(_plain(partitions))
+        with self._listening:
+            self._gone.update(_plain(partitions))
+            if self._listener is not None:
+                self._listener.on_revoked(_plain(partitions))
 
     def _lost(self, _: Consumer, partitions: list[ConfluentPartition]) -> None:
-        self._gone.update(_plain(partitions))
-        self._listener.on_lost(_plain(partitions))
+        with self._listening:
+            self._gone.update(_plain(partitions))
+            if self._listener is not None:
+                self._listener.on_lost(_plain(partitions))
 
 
 class KafkaReader:
@@ -224,6 +283,7 @@ def _raise_if_hopeless(message: Message) -> None:
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.INVALID_SESSION_TIMEOUT,
     ):
         raise broker_error(error, f"reading {message.topic() or ''}".strip())
     _log.warning("%s", error.str())

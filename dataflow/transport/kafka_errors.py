@@ -40,4 +40,11 @@ def broker_error(error: KafkaError, what: str) -> BrokerError:
         )
     if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
         return BrokerError(f"{what}: no such topic; run `videojam topics apply`")
+    if error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
+        return BrokerError(
+            f"{what}: the broker refuses the session timeout; raise cluster.session_timeout in "
+            "topics.yaml, or lower group.min.session.timeout.ms on the brokers"
+        )
+    if error.code() == KafkaError._UNKNOWN_PARTITION:
+        return BrokerError(f"{what}: no such partition; run `videojam topics apply`")
     return BrokerError(f"{what}: {error.str()}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -12,9 +12,8 @@ from confluent_kafka import Producer as ConfluentProducer
 from dataflow.errors import BufferFullError
 from dataflow.transport.base import DeliveryCallback, LatencyCallback, Record
 from dataflow.transport.kafka_errors import METADATA_SECONDS, broker_error, describe_error
+from dataflow.transport.kafka_records import DeliveryReport, produce
 
-_ANY_PARTITION = -1
-"""RD_KAFKA_PARTITION_UA: the partitioner chooses."""
 _PARTITIONS_FRESH_SECONDS = 60.0
 """How long a topic's partition count is believed."""
 
@@ -35,16 +34,9 @@ class KafkaProducer:
         on_latency: LatencyCallback | None = None,
     ) -> None:
         """Queue a record."""
-        headers = record.headers
+        report = None if on_delivery is None else _adapt(on_delivery, on_latency)
         try:
-            self._producer.produce(
-                record.topic,
-                record.value,
-                record.key,
-                _ANY_PARTITION if record.partition is None else record.partition,
-                headers=headers if isinstance(headers, list) else list(headers),
-                on_delivery=None if on_delivery is None else _adapt(on_delivery, on_latency),
-            )
+            produce(self._producer, record, report)
         except BufferError as error:
             raise BufferFullError("the producer's local buffer is full") from error
         except KafkaException as error:
@@ -84,9 +76,7 @@ class KafkaProducer:
         return left
 
 
-def _adapt(
-    on_delivery: DeliveryCallback, on_latency: LatencyCallback | None
-) -> Callable[[KafkaError | None, Message], None]:
+def _adapt(on_delivery: DeliveryCallback, on_latency: LatencyCallback | None) -> DeliveryReport:
     def delivered(error: KafkaError | None, message: Message) -> None:
         if error is None:
             if on_latency is not None and (seconds := message.latency()) is not None:

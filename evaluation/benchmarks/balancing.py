@@ -1,7 +1,7 @@
 """Balancers side by side on a real Kafka, with emulated functions (thesis Fig 3.10).
 
     python -m evaluation.benchmarks.balancing compare --cameras 2,3,4,5 --rounds 3 --plot knee.png
-    python -m evaluation.benchmarks.balancing exchange
+    python -m evaluation.benchmarks.balancing exchange --rounds 5
 
 The deployment is that of `evaluation.thesis_case`. Each round runs every balancer on the same load,
 in an order that changes, and what counts are the ratios within a round.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,14 +23,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from evaluation.command import json_option, plot_option, run, whole_numbers
+from evaluation.errors import MeasurementError
 from evaluation.testbed import End, Testbed, Totals, temporary_broker
-from evaluation.thesis_case import declare, plans, start_cameras
+from evaluation.thesis_case import declare, installed_balancers, plans, start_cameras
+from roomie.plots import pyplot
 
 _WARM_SECONDS = 6.0
 """Results of frames from before are not counted: rates are being measured."""
 _DRAIN_SECONDS = 20.0
-
-app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +79,17 @@ def _cpu(bed: Testbed) -> float:
 def summarise(
     ends: Sequence[End], totals: Totals, seconds: float, busy: Sequence[float], cpu: float
 ) -> Figures:
-    """Figures of a run; only frames from after the warm-up count for times."""
+    """Figures of a run; only frames from after the warm-up count for times.
+
+    Raises:
+        MeasurementError: there are none.
+    """
     counted = [end for end in ends if end.captured >= _WARM_SECONDS]
     if not counted:
-        raise RuntimeError("no frame was processed after the warm-up")
+        raise MeasurementError(
+            f"no frame that was captured after the first {_WARM_SECONDS:g} s was processed\n"
+            "  remedy: more --seconds, or fewer --cameras"
+        )
     responses = np.array([end.response for end in counted])
     first = np.array([end.first - end.captured for end in counted])
     return Figures(
@@ -98,66 +106,70 @@ def summarise(
     )
 
 
-@app.command()
-def compare(
+def measure(
+    ways: Mapping[str, Mapping[str, Any]],
+    servers: str,
+    folder: Path,
     *,
-    cameras: Annotated[str, typer.Option(help="Numbers of cameras, comma-separated.")] = "3,4",
-    balancers: Annotated[str, typer.Option(help="Which.")] = "none,wrr,jsq,videojam",
-    seconds: Annotated[float, typer.Option(min=10, help="Load of each run.")] = 25.0,
-    rounds: Annotated[int, typer.Option(min=1)] = 2,
-    seed: Annotated[int, typer.Option(help="Of the load; each round adds one.")] = 1,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="PNG of times and losses to write.")] = None,
-) -> None:
-    """Response times, losses and traffic of balancers under the same bursty load."""
-    console = Console()
-    names = [name.strip() for name in balancers.split(",")]
-    found: dict[int, dict[str, list[Figures]]] = {}
-    with temporary_broker() as broker, tempfile.TemporaryDirectory() as folder:
-        for count in (int(word) for word in cameras.split(",")):
-            runs = found.setdefault(count, {name: [] for name in names})
-            for number in range(rounds):
-                for name in names if number % 2 == 0 else names[::-1]:
-                    console.print(f"{count} cameras, round {number + 1}: {name}")
-                    figures = run_once(
-                        broker.bootstrap_servers,
-                        Path(folder) / f"{count}-{number}-{name}",
-                        {"policy": name},
-                        cameras=count,
-                        seconds=seconds,
-                        seed=seed + number,
-                    )
-                    runs[name].append(figures)
-            console.print(comparison(count, runs))
-            if json_file is not None:
-                json_file.write_text(json.dumps(found, default=asdict, indent=1), encoding="utf-8")
-            if plot is not None:
-                draw(found, plot)
+    cameras: int,
+    rounds: int,
+    seconds: float,
+    seed: int,
+    say: Callable[[str], None],
+) -> dict[str, list[Figures]]:
+    """Run each way once a round, forwards and backwards in turns, under the same load.
+
+    Args:
+        ways: what is compared: keys of `balancing` in topics.yaml, by name.
+        servers: host:port list.
+        folder: for the workers' logs.
+        cameras: how many.
+        rounds: how often.
+        seconds: of load in each run.
+        seed: of the load of the first round; each further one adds one.
+        say: told what happens.
+    """
+    runs: dict[str, list[Figures]] = {name: [] for name in ways}
+    for number in range(rounds):
+        for name in list(ways) if number % 2 == 0 else list(ways)[::-1]:
+            say(f"{cameras} cameras, round {number + 1}: {name}")
+            figures = run_once(
+                servers,
+                folder / f"{cameras}-{number}-{name}",
+                ways[name],
+                cameras=cameras,
+                seconds=seconds,
+                seed=seed + number,
+            )
+            runs[name].append(figures)
+    return runs
 
 
-def comparison(cameras: int, runs: Mapping[str, Sequence[Figures]]) -> Table:
-    """Medians over the rounds; ratios are those within a round."""
+def comparison(cameras: int, runs: Mapping[str, Sequence[Figures]], base: str) -> Table:
+    """Medians over the rounds; ratios are the medians of those within a round.
+
+    Args:
+        cameras: how many.
+        runs: figures of each round, by what is compared.
+        base: which of them the others' mean response times are divided by.
+    """
     table = Table(title=f"{cameras} cameras")
     columns = (
-        *("balancer", "mean ms", "x videojam", "p95 ms", "lost %", "messages/s", "control kB/s"),
+        *("balancer", "mean ms", f"x {base}", "p95 ms", "lost %", "messages/s", "control kB/s"),
         *("offloads/s", "offloaded MB", "balancing CPU %", "worker CPU %"),
     )
     for column in columns:
         table.add_column(column, justify="left" if column == "balancer" else "right")
-    base = runs.get("videojam")
 
     def median(values: Sequence[float]) -> float:
         return statistics.median(values)
 
     for name, figures in runs.items():
-        ratio = "-"
-        if base:
-            own = zip(figures, base, strict=True)
-            ratio = f"{median([f.mean / b.mean for f, b in own]):.2f}"
+        ratios = [f.mean / b.mean for f, b in zip(figures, runs[base], strict=True)]
         table.add_row(
             name,
             f"{1000 * median([f.mean for f in figures]):.0f}",
-            ratio,
+            f"{median(ratios):.2f}",
             f"{1000 * median([f.p95 for f in figures]):.0f}",
             f"{100 * median([f.loss for f in figures]):.1f}",
             f"{median([f.messages_per_second for f in figures]):.0f}",
@@ -174,15 +186,11 @@ def draw(found: Mapping[int, Mapping[str, Sequence[Figures]]], file: Path) -> No
     """Mean and 95th-percentile response and losses over the number of cameras; medians of rounds.
 
     Raises:
-        typer.BadParameter: matplotlib is absent.
+        MissingDependencyError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise typer.BadParameter("plots need: pip install 'videojam[plot]'") from error
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    plt = pyplot()
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
     panels = (("mean", "mean response, ms", 1e3), ("p95", "95th percentile, ms", 1e3))
-    axes = figure.subplots(1, 3)
     for panel, (name, label, unit) in zip(axes, (*panels, ("loss", "lost, %", 1e2)), strict=True):
         for balancer in next(iter(found.values())):
             points = [
@@ -196,32 +204,85 @@ def draw(found: Mapping[int, Mapping[str, Sequence[Figures]]], file: Path) -> No
             panel.set_yscale("log")
     axes[0].legend(fontsize=8)
     figure.savefig(file, dpi=110)
+    plt.close(figure)
 
 
-@app.command()
+def compare(
+    *,
+    cameras: Annotated[str, typer.Option(help="Numbers of cameras, comma-separated.")] = "3,4",
+    balancers: Annotated[
+        str, typer.Option(help="Comma-separated, of those that are installed.")
+    ] = "none,wrr,jsq,videojam",
+    seconds: Annotated[float, typer.Option(min=10, help="Load of each run.")] = 25.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each, with other load.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the load; each round adds one.")] = 1,
+    json_file: Annotated[Path | None, json_option()] = None,
+    plot: Annotated[Path | None, plot_option("Draw times and losses into this file.")] = None,
+) -> None:
+    """Response times, losses and traffic of balancers under the same bursty load.
+
+    Times are divided by those of videojam, or of the first balancer where it is not among them.
+
+        python -m evaluation.benchmarks.balancing compare
+        python -m evaluation.benchmarks.balancing compare --balancers wrr,videojam --rounds 5
+        python -m evaluation.benchmarks.balancing compare --cameras 2,3,4,5 --plot knee.png
+    """
+    names = installed_balancers(balancers, "--balancers")
+    counts = whole_numbers(cameras, "--cameras")
+    base = "videojam" if "videojam" in names else names[0]
+    console = Console()
+    found: dict[int, dict[str, list[Figures]]] = {}
+    with temporary_broker() as broker, tempfile.TemporaryDirectory() as folder:
+        for count in counts:
+            found[count] = measure(
+                {name: {"policy": name} for name in names},
+                broker.bootstrap_servers,
+                Path(folder),
+                cameras=count,
+                rounds=rounds,
+                seconds=seconds,
+                seed=seed,
+                say=console.print,
+            )
+            console.print(comparison(count, found[count], base))
+            # After each number of cameras: what was measured is kept if the next one fails.
+            if json_file is not None:
+                json_file.write_text(json.dumps(found, default=asdict, indent=1), encoding="utf-8")
+            if plot is not None:
+                draw(found, plot)
+
+
 def exchange(
     *,
-    seconds: Annotated[float, typer.Option(min=10)] = 25.0,
-    rounds: Annotated[int, typer.Option(min=1)] = 2,
+    cameras: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
+    seconds: Annotated[float, typer.Option(min=10, help="Load of each run.")] = 25.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each, with other load.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the load; each round adds one.")] = 0,
+    json_file: Annotated[Path | None, json_option()] = None,
 ) -> None:
-    """Rows and signals through a reader of the replica's own, against Faust agents."""
+    """Rows and signals through a reader of the replica's own, against Faust agents.
+
+    Times are divided by those of the replica's own reader.
+
+        python -m evaluation.benchmarks.balancing exchange
+        python -m evaluation.benchmarks.balancing exchange --rounds 5 --json out/exchange.json
+    """
     console = Console()
-    runs: dict[str, list[Figures]] = {"direct": [], "faust": []}
     with temporary_broker() as broker, tempfile.TemporaryDirectory() as folder:
-        for number in range(rounds):
-            for way in list(runs) if number % 2 == 0 else list(runs)[::-1]:
-                console.print(f"round {number + 1}: {way}")
-                figures = run_once(
-                    broker.bootstrap_servers,
-                    Path(folder) / f"{number}-{way}",
-                    {"policy": "videojam", "exchange": way},
-                    cameras=3,
-                    seconds=seconds,
-                    seed=number,
-                )
-                runs[way].append(figures)
-    console.print(comparison(3, {**runs, "videojam": runs["direct"]}))
+        runs = measure(
+            {way: {"policy": "videojam", "exchange": way} for way in ("direct", "faust")},
+            broker.bootstrap_servers,
+            Path(folder),
+            cameras=cameras,
+            rounds=rounds,
+            seconds=seconds,
+            seed=seed,
+            say=console.print,
+        )
+    console.print(comparison(cameras, runs, "direct"))
+    if json_file is not None:
+        json_file.write_text(json.dumps(runs, default=asdict, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    app()
+    run(compare, exchange)

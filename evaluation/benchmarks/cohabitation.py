@@ -1,6 +1,7 @@
 """Thesis Fig 4.1: AlexNet, GoogLeNet and SSD on two Xavier GPUs. Who shares with whom, and why?
 
-    python -m evaluation.benchmarks.cohabitation [--batch 1] [--plot docs/roomie-fig41.png]
+    python -m evaluation.benchmarks.cohabitation
+    python -m evaluation.benchmarks.cohabitation --batch 8 --plot docs/roomie-fig41.png
 
 All three ways to put three models on two GPUs, with what each predictor says of them, and what each
 placer chooses. The thesis: Usher pairs AlexNet with SSD, GoogLeNet with SSD would be better.
@@ -15,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from evaluation.command import plot_option, run
 from roomie.cluster import ClusterState, Gpu, Request
 from roomie.coexecution import POLICIES
 from roomie.costs import PairCosts
@@ -33,8 +35,8 @@ MODELS = ("alexnet", "googlenet", "ssd300_vgg16")
 def main(
     *,
     device: Annotated[str, typer.Option(help="Kind of both GPUs.")] = "AGX-Xavier",
-    batch: Annotated[int, typer.Option(help="Of all three.")] = 1,
-    plot: Annotated[Path | None, typer.Option(help="PNG of GoogLeNet beside SSD.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Of all three.")] = 1,
+    plot: Annotated[Path | None, plot_option("Draw GoogLeNet beside SSD into this file.")] = None,
 ) -> None:
     """Compare the three placements."""
     devices = load_devices()
@@ -110,4 +112,4 @@ def _rows(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

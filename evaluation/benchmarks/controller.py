@@ -1,6 +1,8 @@
 """What ROOMIE's controller costs, alone and between an order and its ready instances.
 
-    python -m evaluation.benchmarks.controller [--json FILE] [--no-kafka]
+    python -m evaluation.benchmarks.controller
+    python -m evaluation.benchmarks.controller --no-kafka --rounds 50
+    python -m evaluation.benchmarks.controller --json out/controller.json
 
 - ``core``: one thread's CPU time of the pure core, among pretended workers of 4 GPUs each, 2
   instances a model: a deploy (decided and placed), a worker's report that says nothing new, and a
@@ -23,15 +25,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from dataflow.broker import BrokerSettings, EmbeddedBroker
-from dataflow.config import Config, TopicNames, declared_topics
+from dataflow.config import Config, TopicNames
 from dataflow.config.roomie import RoomieConfig
+from dataflow.topics import create_declared_topics
 from dataflow.transport import Record
 from dataflow.transport.kafka import KafkaTransport
+from evaluation.command import json_option, run
 from roomie.control.assembly import build_planner
 from roomie.control.client import RoomieClient
 from roomie.control.core import Core
@@ -50,9 +55,9 @@ def main(
     *,
     rounds: Annotated[int, typer.Option(min=3, help="Measurements of each.")] = 20,
     kafka: Annotated[bool, typer.Option(help="Measure on a real broker too.")] = True,
-    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+    json_file: Annotated[Path | None, json_option()] = None,
 ) -> None:
-    """Measure."""
+    """Measure what the controller costs."""
     console = Console(width=120)
     figures: dict[str, Any] = {}
     planner = build_planner(RoomieConfig())
@@ -67,13 +72,11 @@ def main(
         seen = figures["kafka"] = _kafka(rounds)
         table = Table("", "median ms", "95th ms", title="on a real Kafka")
         for name, values in seen.items():
-            ordered = sorted(values)
-            late = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-            table.add_row(name, f"{1e3 * statistics.median(values):.1f}", f"{1e3 * late:.1f}")
+            median, late = np.percentile(values, [50, 95])
+            table.add_row(name, f"{1e3 * median:.1f}", f"{1e3 * late:.1f}")
         console.print(table)
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(figures, indent=1))
+        json_file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
 def _core(planner: Planner, workers: int, models: int, rounds: int) -> dict[str, float]:
@@ -133,10 +136,7 @@ def _kafka(rounds: int) -> dict[str, list[float]]:
         )
         names = TopicNames(config.deployment)
         transport = stack.enter_context(KafkaTransport.from_config(config))
-        admin = transport.admin()
-        for spec in declared_topics(config):
-            admin.create(spec)
-        admin.close()
+        create_declared_topics(config, transport)
         stopping = threading.Event()
         nodes = [
             threading.Thread(target=_node, args=(transport, names, f"w{n}", stopping), daemon=True)
@@ -218,4 +218,4 @@ def _node(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

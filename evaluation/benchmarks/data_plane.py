@@ -27,7 +27,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -43,10 +43,16 @@ from dataflow.broker import BrokerSettings, EmbeddedBroker
 from dataflow.config import Config, TopicNames, declared_topics
 from dataflow.functions.base import Detection, FunctionParams, Item
 from dataflow.messages import FrameId, WorkItem
+from dataflow.topics import create_declared_topics
 from dataflow.transport import Record
 from dataflow.transport.kafka import KafkaTransport
+from evaluation.command import json_option, known_names, run
+from evaluation.errors import MeasurementError
+from evaluation.waiting import Stall
 
 _CONTENDERS = ("bare", "worker", "faust")
+_PATIENCE_SECONDS = 60.0
+"""A contender that moves no frame for so long stands still."""
 
 
 class _NoParams(FunctionParams):
@@ -63,15 +69,16 @@ class NoOp:
     Params: ClassVar[type[FunctionParams]] = _NoParams
 
     def __init__(self, frames: int) -> None:
-        self._left = frames
+        self._frames = frames
+        self.seen = 0
         self.began: float | None = None
         self.finished = threading.Event()
 
     def process(self, batch: Sequence[Item]) -> Sequence[Sequence[Detection]]:
         """Nothing for each item."""
         self.began = self.began or time.monotonic()
-        self._left -= len(batch)
-        if self._left <= 0:
+        self.seen += len(batch)
+        if self.seen >= self._frames:
             self.finished.set()
         return [()] * len(batch)
 
@@ -86,16 +93,14 @@ def main(
     ] = None,
     frames: Annotated[int, typer.Option(min=100, help="Frames per contender and round.")] = 6000,
     size: Annotated[int, typer.Option(min=100, help="Bytes of a frame.")] = 100_000,
-    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Measurements of each contender.")] = 3,
     contenders: Annotated[
-        str, typer.Option(help="Which of bare,worker,faust.")
+        str, typer.Option(help="Which are measured; `bare` must be among them.")
     ] = "bare,worker,faust",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here.")
-    ] = None,
+    json_file: Annotated[Path | None, json_option()] = None,
 ) -> None:
     """Measure the data plane as a ratio to a bare consume-produce loop."""
-    chosen = [name for name in contenders.split(",") if name in _CONTENDERS]
+    chosen = known_names(contenders.split(","), _CONTENDERS, "--contenders")
     if "bare" not in chosen:
         raise typer.BadParameter(
             "`bare` is what the others are compared with", param_hint="--contenders"
@@ -156,16 +161,15 @@ def _measure(contender: str, servers: str, frames: int, size: int) -> float:
     )
     names = TopicNames(config.deployment)
     with KafkaTransport(servers) as transport:
-        admin = transport.admin()
-        specs = declared_topics(config)
-        for spec in specs:
-            admin.create(spec)
+        create_declared_topics(config, transport)
         try:
             _fill(transport, names.work("no-op"), frames, size)
             run = {"bare": _bare, "worker": _worker, "faust": _faust}[contender]
             return run(transport, config, frames)
         finally:
-            admin.delete([spec.name for spec in specs])
+            admin = transport.admin()
+            admin.delete([spec.name for spec in declared_topics(config)])
+            admin.close()
 
 
 def _fill(transport: KafkaTransport, topic: str, frames: int, size: int) -> None:
@@ -186,7 +190,11 @@ def _fill(transport: KafkaTransport, topic: str, frames: int, size: int) -> None
             producer.flush(60)
     left = producer.close(60)
     if left:
-        raise RuntimeError(f"{left} frames could not be written")
+        raise MeasurementError(f"{left} frames could not be written within 60 s")
+
+
+def _stall(contender: str, frames: int) -> Stall:
+    return Stall(contender, frames, seconds=_PATIENCE_SECONDS)
 
 
 def _bare(transport: KafkaTransport, config: Config, frames: int) -> float:
@@ -208,25 +216,31 @@ def _bare(transport: KafkaTransport, config: Config, frames: int) -> float:
             "linger.ms": 2,
         }
     )
-    consumer.subscribe([names.work("no-op")])
     target = names.work("sink")
     began = None
     seen = 0
-    while seen < frames:
-        message = consumer.poll(0.1)
-        if message is None or message.error() is not None:
-            continue
-        began = began or time.monotonic()
-        while True:
-            try:
-                producer.produce(target, message.value(), message.key(), headers=message.headers())
-                break
-            except BufferError:
-                producer.poll(0.05)
-        producer.poll(0)
-        seen += 1
-    producer.flush(60)
-    consumer.close()  # commits, and leaves the group, as the worker does
+    stall = _stall("bare", frames)
+    with closing(consumer):  # it commits, and leaves the group, as the worker does
+        consumer.subscribe([names.work("no-op")])
+        while seen < frames:
+            stall.check(seen)
+            message = consumer.poll(0.1)
+            if message is None or message.error() is not None:
+                continue
+            began = began or time.monotonic()
+            value, key, headers = message.value(), message.key(), message.headers()
+            while True:
+                try:
+                    producer.produce(target, value, key, headers=headers)
+                    break
+                except BufferError:
+                    stall.check(seen)
+                    producer.poll(0.05)
+            producer.poll(0)
+            seen += 1
+        left = producer.flush(_PATIENCE_SECONDS)
+    if left:
+        raise MeasurementError(f"bare: {left} frames were not taken in {_PATIENCE_SECONDS:g} s")
     return frames / (time.monotonic() - (began or 0.0))
 
 
@@ -235,15 +249,17 @@ def _worker(transport: KafkaTransport, config: Config, frames: int) -> float:
     engine = build_engine(
         config=config, name="no-op", function=function, transport=transport, replica="bench"
     )
-    thread = threading.Thread(target=engine.run)
+    thread = threading.Thread(target=engine.run, daemon=True)
     thread.start()
+    stall = _stall("worker", frames)
     try:
         while not function.finished.wait(1.0):
+            stall.check(function.seen)
             if not thread.is_alive():
-                raise RuntimeError("the worker ended before the last frame")
+                raise MeasurementError("the worker ended before the last frame")
     finally:
         engine.stop()
-        thread.join()  # the last commit is part of the work
+        thread.join(_PATIENCE_SECONDS)  # the last commit is part of the work
     return frames / (time.monotonic() - (function.began or 0.0))
 
 
@@ -265,11 +281,12 @@ def _faust(transport: KafkaTransport, config: Config, frames: int) -> float:
     source = app.topic(names.work("no-op"), value_serializer="raw", key_serializer="raw")
     target = app.topic(names.work("sink"), value_serializer="raw", key_serializer="raw")
     times: dict[str, float] = {}
+    seen = 0
     finished = asyncio.Event()
 
     @app.agent(source)
     async def forward(stream: Any) -> None:
-        seen = 0
+        nonlocal seen
         pending = []
         async for event in stream.events():
             times.setdefault("began", time.monotonic())
@@ -283,13 +300,19 @@ def _faust(transport: KafkaTransport, config: Config, frames: int) -> float:
                 finished.set()
 
     async def run() -> None:
+        stall = _stall("faust", frames)
         await app.start()
-        await finished.wait()
-        await app.stop()
+        try:
+            while not finished.is_set():
+                stall.check(seen)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(finished.wait(), 1.0)
+        finally:
+            await app.stop()
 
     asyncio.run(run())
     return frames / (times["ended"] - times["began"])
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

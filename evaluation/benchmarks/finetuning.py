@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from evaluation.command import run
 from forecasting import Loads, Window, build_forecaster, padded_history
 from forecasting.tflite import TfliteForecaster
 from forecasting.tuned import TunedNetwork
@@ -109,20 +110,18 @@ def main(
         list[str] | None, typer.Option(help="Networks; dense and mixture when absent.")
     ] = None,
     seconds: Annotated[int, typer.Option(min=300, help="Length of each camera's load.")] = 1800,
-    seed: Annotated[int, typer.Option(help="Of the load.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the load.")] = 0,
 ) -> None:
-    """Measure."""
+    """Measure what learning is worth."""
     table = Table("network", "camera", "trained", "tuned", "ratio", "in use", "learn ms")
     for column in table.columns[2:]:
         column.justify = "right"
     loads = cameras(seconds, np.random.default_rng(seed))
     progress = Console(stderr=True)
-    cases = [(name, camera) for name in forecaster or ["dense", "mixture"] for camera in loads]
+    networks = {name: _network(name) for name in forecaster or ["dense", "mixture"]}
+    cases = [(name, camera) for name in networks for camera in loads]
     for name, camera in track(cases, "cameras", console=progress, transient=True):
-        network = build_forecaster(name, _WINDOW).forecaster
-        if not isinstance(network, TfliteForecaster):
-            raise typer.BadParameter(f"{name} is no network", param_hint="--forecaster")
-        result = measure(network, loads[camera])
+        result = measure(networks[name], loads[camera])
         table.add_row(
             name,
             camera,
@@ -135,5 +134,12 @@ def main(
     Console().print(table)
 
 
+def _network(name: str) -> TfliteForecaster:
+    network = build_forecaster(name, _WINDOW).forecaster
+    if not isinstance(network, TfliteForecaster):
+        raise typer.BadParameter(f"{name} is no network", param_hint="--forecaster")
+    return network
+
+
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -1,6 +1,7 @@
 """Cross-validation of the trained forecasters: each sequence by a model that never saw it.
 
-    python -m evaluation.benchmarks.forecaster_folds --trace FILE [--original FILE] [--folds 7]
+    python -m evaluation.benchmarks.forecaster_folds --trace loads.csv
+    python -m evaluation.benchmarks.forecaster_folds --trace loads.csv --original frozen.pb
 
 Needs the extra ``train``. Sequences are dealt out to the folds in turn; for each fold `mixture`,
 `dense` and `linear` are trained on the other sequences, and the scores of all windows are pooled.
@@ -8,133 +9,58 @@ Needs the extra ``train``. Sequences are dealt out to the folds in turn; for eac
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import numpy as np
-import torch
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from forecasting import Loads, Window, build_forecaster
+from evaluation.command import load, run
+from forecasting import Window, build_forecaster
 from forecasting.frozen import FrozenGraph
-from forecasting.linear import fit_ridge
 from forecasting.scoring import Forecast
-from forecasting.traces import Trace, read_traces, rolling_origin
-from forecasting.training.data import Recipe, make_windows
-from forecasting.training.fit import FitSettings, fit, predict
-from forecasting.training.networks import DenseNetwork, MixtureNetwork
-from forecasting.windows import known_loads
-
-_LEAST_MEAN = 2.0  # items a slot; emptier sequences have no relative error to speak of
-_RATES = {"mixture": 3e-3, "dense": 1e-3}
-
-Pairs = dict[str, dict[str, list[tuple[Loads, Loads]]]]
-"""By forecaster and sequence: sums that were forecast, and sums that came."""
+from forecasting.traces import read_traces
 
 
-def train_fold(traces: list[Trace], window: Window, epochs: int, seed: int) -> dict[str, Forecast]:
-    """Everything that learns, trained on these sequences."""
-    windows = make_windows(traces, window, Recipe(generated=1500), np.random.default_rng(seed))
-    coefficients = fit_ridge(windows)
-    found: dict[str, Forecast] = {"linear": lambda histories: histories @ coefficients}
-    makers: dict[str, Callable[[Window], Any]] = {
-        "mixture": MixtureNetwork,
-        "dense": DenseNetwork,
-    }
-    for name, make in makers.items():
-        torch.manual_seed(seed)
-        network = make(window)
-        settings = FitSettings(seed=seed, epochs=epochs, learning_rate=_RATES[name])
-        fit(network, windows, settings)
-        found[name] = _forecast_of(network)
-    return found
-
-
-def _forecast_of(network: Any) -> Forecast:
-    return lambda histories: predict(network, histories)[0]
-
-
-def cross_validate(
-    traces: list[Trace],
-    fixed: dict[str, Forecast],
-    window: Window,
+def main(
     *,
-    fps: float,
-    folds: int,
-    epochs: int,
-    seed: int,
-) -> Pairs:
-    """Forecasts of every window of every sequence, by models that never saw the sequence."""
-    pairs: Pairs = {}
-    for fold in range(folds):
-        learn = [trace for number, trace in enumerate(traces) if number % folds != fold]
-        known = fixed | train_fold(learn, window, epochs, seed)
-        for trace in traces[fold::folds]:
-            windows = rolling_origin(trace.slots(fps, window.slot_seconds), window)
-            for name, forecast in known.items() if len(windows) else ():
-                said = known_loads(forecast(windows.histories)).sum(axis=1)
-                found = pairs.setdefault(name, {}).setdefault(trace.name, [])
-                found.append((said, windows.targets.sum(axis=1)))
-    return pairs
-
-
-def summary(by_sequence: dict[str, list[tuple[Loads, Loads]]], slots: int) -> tuple[float, ...]:
-    """Error over the total load; over the sequences' own loads, averaged; root mean square."""
-    all_said, all_came, own = [], [], []
-    for parts in by_sequence.values():
-        said = np.concatenate([part[0] for part in parts]).astype(np.float64)
-        came = np.concatenate([part[1] for part in parts]).astype(np.float64)
-        all_said.append(said)
-        all_came.append(came)
-        if came.mean() > _LEAST_MEAN * slots:
-            own.append(np.abs(said - came).sum() / came.sum())
-    wrong = np.concatenate(all_said) - np.concatenate(all_came)
-    load = np.concatenate(all_came)
-    return (
-        float(np.abs(wrong).sum() / load.sum()),
-        float(np.mean(own)),
-        float(np.sqrt((wrong**2).mean()) / load.mean()),
-    )
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--trace", type=Path, required=True)
-    parser.add_argument("--trace-fps", type=float, default=10.0)
-    parser.add_argument("--original", type=Path)
-    parser.add_argument("--fps", type=float, default=20.0)
-    parser.add_argument("--folds", type=int, default=7)
-    parser.add_argument("--epochs", type=int, default=13)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(argv)
-    torch.set_num_threads(1)
+    trace: Annotated[Path, typer.Option(metavar="FILE", help="CSV of sequence,frame,vehicles.")],
+    trace_fps: Annotated[
+        float, typer.Option(min=0.1, help="Frame rate of a trace without seconds.")
+    ] = 10.0,
+    original: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Frozen TensorFlow graph to score beside the others."),
+    ] = None,
+    fps: Annotated[float, typer.Option(min=0.1, help="Frame rate of the load.")] = 20.0,
+    folds: Annotated[int, typer.Option(min=2, help="At most as many as there are sequences.")] = 7,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = 13,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and order.")] = 0,
+) -> None:
+    """Cross-validate."""
     window = Window()
     fixed: dict[str, Forecast] = {
         name: build_forecaster(name, window).forecast for name in ("last-window", "ewma")
     }
-    if options.original:
-        fixed["original"] = FrozenGraph(window, options.original).forecast
-    pairs = cross_validate(
-        read_traces(options.trace, fps=options.trace_fps),
-        fixed,
-        window,
-        fps=options.fps,
-        folds=options.folds,
-        epochs=options.epochs,
-        seed=options.seed,
+    if original is not None:
+        fixed["original"] = FrozenGraph(window, original).forecast
+    traces = read_traces(trace, fps=trace_fps)
+    if len(traces) < folds:
+        raise typer.BadParameter(
+            f"{trace} has {len(traces)} sequence(s) only: fewer folds, or a longer trace",
+            param_hint="--folds",
+        )
+    training = load("evaluation.training.forecaster_folds", extra="train")
+    pairs = training.cross_validate(
+        traces, fixed, window, fps=fps, folds=folds, epochs=epochs, seed=seed
     )
     table = Table("forecaster", "error of the sum", "mean of the sequences'", "RMSE of the sum")
-    rows = {name: summary(found, window.slots) for name, found in pairs.items()}
+    rows = {name: training.summary(found, window.slots) for name, found in pairs.items()}
     for name, figures in sorted(rows.items(), key=lambda row: row[1]):
         table.add_row(name, *(f"{figure:.3f}" for figure in figures))
     Console().print(table)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

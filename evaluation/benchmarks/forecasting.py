@@ -1,6 +1,8 @@
 """What a batched forecast costs: time of one call, and memory of the runtime, side by side.
 
-    python -m evaluation.benchmarks.forecasting [--replicas 6,100,1000,10000] [--json]
+    python -m evaluation.benchmarks.forecasting
+    python -m evaluation.benchmarks.forecasting --forecasters linear,mixture --replicas 6,1000
+    python -m evaluation.benchmarks.forecasting --json > forecasting.json
 
 Times are medians and 95th percentiles of calls on one core; ratios are to `last-window` in the same
 run. Memory is measured in a process of its own for each forecaster: what its building and one
@@ -9,23 +11,25 @@ forecast of 10,000 replicas add to the resident set.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy as np
 import psutil
+import typer
 from rich.console import Console
 from rich.table import Table
 
+from evaluation.command import known_names, run, whole_numbers
 from forecasting import GuardedForecaster, Loads, Window, build_forecaster
+from forecasting.registry import available
 
 FORECASTERS = ("last-window", "ewma", "linear", "dense", "mixture")
-REPLICAS = (6, 100, 1000, 10_000)
 _LEAST_CALLS = 15
 _SECONDS = 1.0
 
@@ -138,28 +142,32 @@ def memory_of(name: str) -> Memory:
     return Memory(**json.loads(done.stdout))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Entry point."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--replicas", default=",".join(map(str, REPLICAS)))
-    parser.add_argument("--forecasters", default=",".join(FORECASTERS))
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
-    if options.memory_of:
-        sys.stdout.write(json.dumps(asdict(measure_memory(options.memory_of))))
-        return 0
-    names = options.forecasters.split(",")
-    replicas = [int(count) for count in options.replicas.split(",")]
-    timings = time_all(names, replicas, time.perf_counter)
+def main(
+    *,
+    replicas: Annotated[
+        str, typer.Option(help="Numbers of replicas in one call, comma-separated.")
+    ] = "6,100,1000,10000",
+    forecasters: Annotated[
+        str, typer.Option(help="Comma-separated, of those that are installed.")
+    ] = ",".join(FORECASTERS),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    memory_for: Annotated[str | None, typer.Option("--memory-of", hidden=True)] = None,
+) -> None:
+    """Measure what forecasts cost."""
+    if memory_for is not None:
+        sys.stdout.write(json.dumps(asdict(measure_memory(memory_for))))
+        return
+    counts = whole_numbers(replicas, "--replicas")
+    names = known_names(forecasters.split(","), available(), "--forecasters")
+    timings = time_all(names, counts, time.perf_counter)
     memories = [memory_of(name) for name in names]
-    if options.json:
+    if as_json:
         rows = {
             "timings": [asdict(row) for row in timings],
             "memory": [asdict(row) for row in memories],
         }
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
-        return 0
+        return
     console = Console()
     table = Table("replicas", "forecaster", "median ms", "p95 ms", "x last-window", "calls")
     for row in timings:
@@ -171,8 +179,7 @@ def main(argv: list[str] | None = None) -> int:
         figures = (entry.import_mb, entry.built_mb, entry.large_mb)
         table.add_row(entry.forecaster, *(f"{value:.1f}" for value in figures))
     console.print(table)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -37,6 +37,8 @@ from dataflow.config import TopicNames
 from dataflow.config.topics import TopicSpec
 from dataflow.transport import Record
 from dataflow.transport.kafka import KafkaTransport
+from evaluation.command import run
+from evaluation.waiting import wait_until
 from roomie.control import follower
 from roomie.control.agent import Agent, AgentOptions
 from roomie.control.instance_client import InstanceClient
@@ -77,7 +79,7 @@ def main(
     requests: Annotated[int, typer.Option(min=100, help="Requests of each kind.")] = 2000,
     placements: Annotated[int, typer.Option(min=3, help="Instances placed and loaded.")] = 10,
 ) -> None:
-    """Measure."""
+    """Measure what instances cost."""
     console = Console()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
@@ -108,11 +110,10 @@ def _write_model(models: Path) -> None:
 @contextmanager
 def _server(home: Path, name: str, *, auto_complete: bool = False) -> Iterator[TritonState]:
     settings = TritonSettings(name=name, auto_complete=auto_complete)
-    state = local.start(settings, home, cache_home())
     try:
-        yield state
+        yield local.start(settings, home, cache_home())
     finally:
-        local.stop(home, name)
+        local.stop(home, name)  # it goes on by itself, also where Ctrl-C came as it had started
 
 
 def _load_times(home: Path, state: TritonState, count: int) -> list[float]:
@@ -168,7 +169,7 @@ class _Site:
             self.names,
             gpus=(GpuReport(id="w/0", device="T4"),),
         )
-        self._thread = threading.Thread(target=self._agent.run)
+        self._thread = threading.Thread(target=self._agent.run, daemon=True)
         self.client = InstanceClient("m", transport, self.names)
 
     def __enter__(self) -> Self:
@@ -179,7 +180,7 @@ class _Site:
     def __exit__(self, *_: object) -> None:
         self.client.close()
         self._agent.stop()
-        self._thread.join()
+        self._thread.join(_PATIENCE)
         self._follower.stop()
         self.producer.close()
 
@@ -195,19 +196,23 @@ class _Site:
         Returns:
             Seconds until ready, from ready until known by the client, and of the load calls.
         """
-        self._wait(lambda: "w" in self.workers.rows())
+        self._wait(lambda: "w" in self.workers.rows(), "the worker has not reported")
         placed, heard = [], []
         for number in range(count):
             name = f"m.{number}"
             instance = PlacedInstance(id=name, version=1, worker="w", gpu="w/0", batch=4)
             began = time.perf_counter()
             self.put([instance])
-            self._wait(partial(self._ready, name))
+            self._wait(partial(self._ready, name), f"the worker has not said that {name} is ready")
             ready = time.perf_counter()
             placed.append(ready - began)
             self.put([instance.model_copy(update={"state": "ready", "url": self.state.url})])
-            while [known.id for known in self.client.instances()] != [name]:
-                time.sleep(0.0005)
+            wait_until(
+                partial(self._known, name),
+                f"the client has not heard that {name} is ready",
+                seconds=_PATIENCE,
+                pause=partial(time.sleep, 0.0005),
+            )
             heard.append(time.perf_counter() - ready)
         return placed, heard, list(self.loads)
 
@@ -215,13 +220,15 @@ class _Site:
         report = self.workers.rows()["w"]
         return any(entry.id == name and entry.state == "ready" for entry in report.instances)
 
-    def _wait(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _PATIENCE
-        while not condition():
-            if time.monotonic() > deadline:
-                raise TimeoutError("the worker has not reported in time")
+    def _known(self, name: str) -> bool:
+        return [known.id for known in self.client.instances()] == [name]
+
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        def pause() -> None:
             self._changed.wait(0.01)
             self._changed.clear()
+
+        wait_until(condition, what, seconds=_PATIENCE, pause=pause)
 
 
 class _Timed(GrpcTriton):
@@ -276,4 +283,4 @@ def _ratio(first: Sequence[float], second: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -18,9 +18,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from evaluation.command import known_names, plot_option, run
 from roomie.coexecution import POLICIES, Policy, reference_drop
 from roomie.devices import load_devices
 from roomie.interference import MODES, InterferenceSettings, added_time_s
+from roomie.plots import pyplot
 from roomie.profile_files import load_profiles
 from roomie.profiles import Variant
 from roomie.tables import Floats, KernelTable, kernel_table
@@ -38,14 +40,17 @@ READINGS = (
 def main(
     *,
     device: Annotated[str, typer.Option(help="Kind of GPU.")] = "A100-SXM4-40GB",
-    batch: Annotated[int, typer.Option(help="Of all models.")] = 8,
-    policies: Annotated[str, typer.Option(help="Of the co-execution.")] = "proportional",
-    plot: Annotated[Path | None, typer.Option(help="PNG to write.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Of all models.")] = 8,
+    policies: Annotated[
+        str, typer.Option(help=f"Of the co-execution, comma-separated, of {', '.join(POLICIES)}.")
+    ] = "proportional",
+    plot: Annotated[
+        Path | None, plot_option("Draw predicted against referenced losses into this file.")
+    ] = None,
 ) -> None:
     """Compare readings of the predictor."""
-    chosen = [policy for policy in POLICIES if policy in policies.split(",")]
-    if len(chosen) != len(policies.split(",")):
-        raise typer.BadParameter(f"one of {', '.join(POLICIES)}", param_hint="--policies")
+    asked = known_names(policies.split(","), POLICIES, "--policies")
+    chosen = [policy for policy in POLICIES if policy in asked]
     devices = load_devices()
     store = load_profiles(["synthetic"], devices)
     kind = devices.device(device)
@@ -54,6 +59,13 @@ def main(
         for model in store.models
         if (profile := store.find(Variant(model, batch), kind)) is not None
     ]
+    if not tables:
+        known = sorted({size for model in store.models for size in store.batches(model, kind)})
+        raise typer.BadParameter(
+            f"nothing is profiled at batch size {batch} on {device}; there are "
+            f"{', '.join(map(str, known)) or 'none'}",
+            param_hint="--batch",
+        )
     pairs = [(i, j) for i in range(len(tables)) for j in range(i, len(tables))]
     references: dict[Policy, Floats] = {}
     seconds: dict[str, float] = {}
@@ -111,9 +123,7 @@ def _rank(first: Floats, second: Floats) -> float:
 
 def _draw(file: Path, predictions: dict[str, Floats], reference: Floats) -> None:
     """Predicted against referenced losses of four readings."""
-    from roomie.plots import pyplot  # noqa: PLC0415 - needs an extra
-
-    plt: Any = pyplot()
+    plt = pyplot()
     shown = ("printed, lockstep, gamma by count", "swapped, lockstep, gamma by time",
              "dominant, lockstep, gamma by time", "dominant, expected")  # fmt: skip
     figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), sharey=True, layout="constrained")
@@ -129,4 +139,4 @@ def _draw(file: Path, predictions: dict[str, Floats], reference: Floats) -> None
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -1,8 +1,7 @@
 """Background subtraction, crops, vehicle detection: the first half of `fixed`, in one process.
 
-Usage::
-
-    python -m evaluation.benchmarks.motion_pipeline VIDEO [--annotated DIR] [--every N]
+    python -m evaluation.benchmarks.motion_pipeline highway.avi
+    python -m evaluation.benchmarks.motion_pipeline highway.avi --annotated out --every 50
 
 Prints vehicles a frame and the processor time a frame of each function (one thread), and writes
 every N-th frame with its regions (yellow) and vehicles (green) drawn, together with a contact
@@ -11,16 +10,17 @@ sheet of them. The frames pass through JPEG as they do between two workers.
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -33,6 +33,7 @@ from dataflow.functions.background_subtraction import (
 from dataflow.functions.base import Box, Detection, Function, Item
 from dataflow.functions.vehicle_detection import VehicleDetection, VehicleDetectionParams
 from dataflow.images import encode_jpeg
+from evaluation.command import run
 
 _YELLOW, _GREEN, _RED = (0, 200, 255), (0, 255, 0), (0, 0, 255)
 
@@ -181,36 +182,42 @@ def _report(console: Console, results: Sequence[FrameResult], pipeline: MotionPi
     console.print(times)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(
+    *,
+    video: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="What OpenCV can read.")
+    ],
+    annotated: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", file_okay=False, help="For annotated pictures."),
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Annotate every N-th frame.")] = 25,
+    columns: Annotated[int, typer.Option(min=1, help="Of the contact sheet.")] = 4,
+) -> None:
     """Run the benchmark on one video."""
-    parser = argparse.ArgumentParser(description=__doc__, prog="motion_pipeline")
-    parser.add_argument("video", type=Path)
-    parser.add_argument("--annotated", type=Path, help="folder for annotated pictures")
-    parser.add_argument("--every", type=int, default=25, help="annotate every N-th frame")
-    parser.add_argument("--columns", type=int, default=4, help="of the contact sheet")
-    options = parser.parse_args(arguments)
+    if annotated is not None:
+        annotated.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
     pipeline = MotionPipeline(
         background=BackgroundSubtraction(BackgroundSubtractionParams()),
         vehicles=VehicleDetection(VehicleDetectionParams()),
     )
     results, pictures = [], []
-    for item in read_frames(options.video):
+    for item in read_frames(video):
         result = pipeline.process(item)
         results.append(result)
-        if options.annotated is not None and item.sequence % options.every == 0:
+        if annotated is not None and item.sequence % every == 0:
             pictures.append(draw(item.image, result))
     console = Console()
     _report(console, results, pipeline)
-    if options.annotated is not None:
-        options.annotated.mkdir(parents=True, exist_ok=True)
+    if annotated is not None:
         for index, picture in enumerate(pictures):
-            name = f"{options.video.stem}-{index * options.every:06d}.jpg"
-            (options.annotated / name).write_bytes(encode_jpeg(picture))
-        sheet = options.annotated / f"{options.video.stem}-sheet.jpg"
-        sheet.write_bytes(encode_jpeg(contact_sheet(pictures, columns=options.columns)))
+            name = f"{video.stem}-{index * every:06d}.jpg"
+            (annotated / name).write_bytes(encode_jpeg(picture))
+        sheet = annotated / f"{video.stem}-sheet.jpg"
+        sheet.write_bytes(encode_jpeg(contact_sheet(pictures, columns=columns)))
         console.print(f"pictures: {sheet}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

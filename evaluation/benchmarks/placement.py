@@ -1,6 +1,8 @@
 """Distance from the optimum, and how often ROOMIE beats other placers (thesis Fig 4.6).
 
     python -m evaluation.benchmarks.placement --trials 1500 --plot docs/roomie-placement.png
+    python -m evaluation.benchmarks.placement --trials 150 --seed 150 --json out/150.json
+    python -m evaluation.benchmarks.placement --trials 0 --add out/0.json --add out/150.json
 
 A trial draws 6 to 8 GPUs and two to three instances a GPU of the 19 models of thesis Table 4.2.
 All placers get the same requests; all must place everything. What counts is the mean throughput
@@ -15,20 +17,24 @@ import math
 import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import typer
+from pydantic import BaseModel, ValidationError, model_validator
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from dataflow.errors import ConfigError
 from evaluation.benchmarks.reference_pairs import reference_costs, reference_pairs
+from evaluation.command import json_option, plot_option, run, whole_numbers
+from evaluation.errors import MeasurementError
 from roomie.cluster import ClusterState, Gpu, Request
 from roomie.costs import PairCosts
-from roomie.devices import load_devices
+from roomie.devices import Device, load_devices
 from roomie.interference import PRINTED
 from roomie.placers.base import Placer
 from roomie.placers.optimum import OptimumPlacer, OptimumSettings
@@ -36,8 +42,9 @@ from roomie.placers.roomie import RoomiePlacer, RoomieSettings
 from roomie.placers.simple import InfaasPlacer, LeastLoadedPlacer, RandomPlacer
 from roomie.placers.usher import UsherPlacer
 from roomie.plans import predict
+from roomie.plots import pyplot
 from roomie.profile_files import load_profiles
-from roomie.profiles import Variant
+from roomie.profiles import ProfileStore, Variant
 
 OPTIMUM = "optimum"
 ROOMIE = "roomie"
@@ -52,35 +59,52 @@ _ALGORITHM_3 = RoomieSettings(limit=1.0, search=None, criterion="gpu-mean")
 
 def main(
     *,
-    trials: Annotated[int, typer.Option(min=0)] = 1500,
-    seed: Annotated[int, typer.Option(help="Of the first trial; each has one of its own.")] = 0,
+    trials: Annotated[int, typer.Option(min=0, help="Drawn clusters.")] = 1500,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the first trial; each has one of its own.")
+    ] = 0,
     batches: Annotated[str, typer.Option(help="Batch sizes that instances draw from.")] = "1,8",
     device: Annotated[str, typer.Option(help="Kind of all GPUs.")] = "A100-SXM4-40GB",
     truth: Annotated[
         Literal["proportional", "equal", "first-come", "prediction"],
         typer.Option(help="What interference is: a policy of the co-execution, or the predictor."),
     ] = "proportional",
-    time_limit: Annotated[float, typer.Option(help="Seconds of an exact search.")] = 10.0,
-    gap: Annotated[float, typer.Option(help="Relative gap at which it stops.")] = 1e-3,
-    most_together: Annotated[int, typer.Option(help="Instances a GPU in the optimum.")] = 4,
-    cache: Annotated[Path, typer.Option(help="Folder of reference pairs.")] = Path("out/roomie"),
-    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+    time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds of an exact search.")] = 10.0,
+    gap: Annotated[float, typer.Option(min=0, help="Relative gap at which it stops.")] = 1e-3,
+    most_together: Annotated[int, typer.Option(min=1, help="Instances a GPU in the optimum.")] = 4,
+    cache: Annotated[
+        Path, typer.Option(metavar="FOLDER", file_okay=False, help="Folder of reference pairs.")
+    ] = Path("out/roomie"),
+    json_file: Annotated[
+        Path | None, json_option("Write the trials to this file, for --add.")
+    ] = None,
     add: Annotated[
         list[Path] | None,
-        typer.Option(help="Trials of other seeds, from --json; --trials 0 sums up such files."),
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Trials of other seeds, from --json; --trials 0 sums up such files.",
+        ),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="PNG to write.")] = None,
+    plot: Annotated[
+        Path | None, plot_option("Draw distances from the optimum into this file.")
+    ] = None,
 ) -> None:
     """Compare placers over many drawn clusters."""
     table = load_devices()
     store = load_profiles(["synthetic"], table)
     kind = table.device(device)
-    sizes = [int(size) for size in batches.split(",")]
-    variants = tuple(Variant(model, size) for model in store.models for size in sizes)
+    variants = _variants(store, kind, whole_numbers(batches, "--batches"))
+    settings = {"device": device, "batches": batches, "truth": truth}
+    if not trials and not add:
+        raise typer.BadParameter(
+            "0 trials are none, unless --add names some", param_hint="--trials"
+        )
     predicted = PairCosts(store)
     printed = PairCosts(store, PRINTED)
     true = predicted
-    if truth != "prediction":
+    if truth != "prediction" and trials:
         pairs = reference_pairs(store, kind, variants, policy=truth, cache=cache)
         true = reference_costs(store, kind, pairs)
     exact = OptimumSettings(most_together=most_together, time_limit_s=time_limit, gap=gap)
@@ -94,10 +118,9 @@ def main(
         "least-loaded": lambda _: LeastLoadedPlacer(predicted),
         "random": lambda own: RandomPlacer(predicted, own),
     }
-    losses: dict[str, list[float]] = {name: [] for name in contenders}
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    bounds: list[float] = []
-    unproven = 0
+    done = Trials.none(contenders, settings)
+    for file in add or ():
+        done.add(Trials.read(file, contenders, settings))
     for trial in track(range(seed, seed + trials), "trials", console=Console(stderr=True)):
         rng = np.random.default_rng((trial, 46))
         count = int(rng.integers(6, 9))
@@ -110,71 +133,157 @@ def main(
         for name, make in contenders.items():
             start = time.perf_counter()
             plan = make(trial).place(state, requests)
-            seconds[name].append(time.perf_counter() - start)
-            losses[name].append(predict(plan.state, true).mean_throughput_loss)
+            done.seconds[name].append(time.perf_counter() - start)
+            done.losses[name].append(predict(plan.state, true).mean_throughput_loss)
             if plan.deferred:
-                raise RuntimeError(f"{name} deferred requests in trial {trial}")
+                raise MeasurementError(f"{name} deferred requests in trial {trial}")
             if name == OPTIMUM:
-                unproven += "time limit" in plan.notes[0]
-                bounds.append(losses[name][-1] * (1 - _gap(plan.notes[0])))
-    for file in add or ():
-        record = json.loads(file.read_text())
-        unproven += record["unproven"]
-        bounds += record["bounds"]
-        for name in contenders:
-            losses[name] += record["losses"][name]
-            seconds[name] += record["seconds"][name]
-    summary = _summarise(losses, seconds, bounds)
+                done.unproven += "time limit" in plan.notes[0]
+                done.bounds.append(done.losses[name][-1] * (1 - _gap(plan.notes[0])))
+    summary = _summarise(done)
     title = (
-        f"{len(losses[OPTIMUM])} trials, {device}, batch sizes {batches}, truth: {truth}; "
-        f"{unproven} optima not proven to {gap:g} in {time_limit:g} s"
+        f"{done.count} trials, {device}, batch sizes {batches}, truth: {truth}; "
+        f"{done.unproven} optima not proven to {gap:g} in {time_limit:g} s"
     )
     _show(title, summary)
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        record = {
-            "title": title,
-            "summary": summary,
-            "unproven": unproven,
-            "bounds": bounds,
-            "losses": losses,
-            "seconds": seconds,
-        }
-        json_file.write_text(json.dumps(record, indent=1))
+        record = {"title": title, "summary": summary, **done.model_dump()}
+        json_file.write_text(json.dumps(record, indent=1), encoding="utf-8")
     if plot is not None:
-        _draw(plot, losses)
+        _draw(plot, done.losses)
+
+
+def _variants(store: ProfileStore, kind: Device, sizes: Sequence[int]) -> tuple[Variant, ...]:
+    """All models at some batch sizes; that one is not profiled is known before the work."""
+    variants = tuple(Variant(model, size) for model in store.models for size in sizes)
+    for variant in variants:
+        if store.find(variant, kind) is None:
+            known = ", ".join(map(str, store.batches(variant.model, kind)))
+            raise typer.BadParameter(
+                f"{variant.model} has a profile on {kind.name} for the batch sizes {known or '-'} "
+                f"only, not for {variant.batch}",
+                param_hint="--batches",
+            )
+    return variants
+
+
+class Trials(BaseModel):
+    """What came of trials, as --json writes it.
+
+    Attributes:
+        settings: what must be the same where trials are added up.
+        unproven: optima that were not proven in time.
+        bounds: of each trial, below which the optimum cannot be.
+        losses: of each placer in each trial.
+        seconds: that each took.
+    """
+
+    settings: dict[str, str] = {}
+    unproven: int
+    bounds: list[float]
+    losses: dict[str, list[float]]
+    seconds: dict[str, list[float]]
+
+    @classmethod
+    def none(cls, placers: Iterable[str], settings: dict[str, str]) -> Self:
+        """Before the first trial."""
+        names = list(placers)
+        return cls(
+            settings=settings,
+            unproven=0,
+            bounds=[],
+            losses={name: [] for name in names},
+            seconds={name: [] for name in names},
+        )
+
+    @classmethod
+    def read(cls, file: Path, placers: Iterable[str], settings: dict[str, str]) -> Self:
+        """From a file that --json wrote.
+
+        Args:
+            file: which one.
+            placers: it must have these.
+            settings: that it must have been written under, as far as it says.
+
+        Raises:
+            ConfigError: it is no such file, or of other trials.
+        """
+        remedy = "give files that this benchmark has written with --json"
+        try:
+            found = cls.model_validate(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            what = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                what = f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip()
+            raise ConfigError(
+                f"not the figures of trials: {what}", file=file, key="--add", remedy=remedy
+            ) from error
+        lacking = [name for name in placers if name not in found.losses]
+        if lacking:
+            raise ConfigError(
+                f"there are no trials of {', '.join(lacking)}", file=file, key="--add",
+                remedy="measure again: placers have been added since",
+            )  # fmt: skip
+        for name, value in found.settings.items():
+            if settings.get(name) != value:
+                raise ConfigError(
+                    f"these trials were run with another --{name}", file=file, key="--add",
+                    value=value, remedy=f"--{name} {value}",
+                )  # fmt: skip
+        return found
+
+    @model_validator(mode="after")
+    def _as_many_everywhere(self) -> Self:
+        counts = {len(values) for values in (*self.losses.values(), *self.seconds.values())}
+        if self.losses.keys() != self.seconds.keys() or counts != {len(self.bounds)}:
+            raise ValueError("losses, seconds and bounds are not of the same trials")
+        return self
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self.bounds)
+
+    def add(self, other: Trials) -> None:
+        """Take over the trials of another file."""
+        self.unproven += other.unproven
+        self.bounds += other.bounds
+        for name in self.losses:
+            self.losses[name] += other.losses[name]
+            self.seconds[name] += other.seconds[name]
 
 
 def _gap(note: str) -> float:
     """Relative gap that the optimum's note states; NaN where the solver had no bound in time."""
     found = re.search(r"relative gap ([0-9.e+-]+|inf),", note)
     if found is None:
-        raise RuntimeError(f"no gap in {note!r}")
+        raise ValueError(f"no gap in {note!r}")
     gap = float(found.group(1))
     return gap if math.isfinite(gap) else math.nan
 
 
-def _summarise(
-    losses: dict[str, list[float]], seconds: dict[str, list[float]], bounds: list[float]
-) -> dict[str, dict[str, float]]:
+def _summarise(done: Trials) -> dict[str, dict[str, float]]:
     """Figures of each placer over all trials."""
-    bound = np.array(bounds)
-    best = np.array(losses[OPTIMUM])
-    own = np.array(losses[ROOMIE])
+    bound = np.array(done.bounds)
+    best = np.array(done.losses[OPTIMUM])
+    own = np.array(done.losses[ROOMIE])
     summary = {}
-    for name, values in losses.items():
+    for name, values in done.losses.items():
         found = np.array(values)
         distance = (found - best) / best
         summary[name] = {
             "mean_loss": float(found.mean()),
             "distance_points": float(100 * (found - best).mean()),
             "distance_percent": float(100 * distance.mean()),
-            "bound_percent": float(100 * np.nanmean((found - bound) / bound)),
+            "bound_percent": float(
+                100 * np.nanmean((found - bound) / np.where(bound > 0, bound, np.nan))
+            ),
             "distance_percent_95": float(100 * np.quantile(distance, 0.95)),
             "distance_percent_max": float(100 * distance.max()),
             "roomie_better_percent": float(100 * (own < found - EQUAL).mean()),
             "ties_percent": float(100 * (np.abs(own - found) <= EQUAL).mean()),
-            "median_ms": 1e3 * statistics.median(seconds[name]),
+            "median_ms": 1e3 * statistics.median(done.seconds[name]),
         }
     return summary
 
@@ -205,9 +314,7 @@ def _show(title: str, summary: dict[str, dict[str, float]]) -> None:
 
 def _draw(file: Path, losses: dict[str, list[float]]) -> None:
     """Distributions of the distance from the optimum."""
-    from roomie.plots import pyplot  # noqa: PLC0415 - needs an extra
-
-    plt: Any = pyplot()
+    plt = pyplot()
     best = np.array(losses[OPTIMUM])
     figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
     for name, values in losses.items():
@@ -223,4 +330,4 @@ def _draw(file: Path, losses: dict[str, list[float]]) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

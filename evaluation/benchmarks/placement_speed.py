@@ -1,6 +1,7 @@
 """How long decisions of ROOMIE take, and how that grows with the cluster.
 
-    python -m evaluation.benchmarks.placement_speed [--json FILE]
+    python -m evaluation.benchmarks.placement_speed
+    python -m evaluation.benchmarks.placement_speed --decisions 50 --json out/speed.json
 
 A decision is one request of a given batch size, with all pairs predicted before ("warm"), each on
 the state that the one before it left; medians and 95th percentiles. ``cold`` is the first decision
@@ -20,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from evaluation.command import json_option, run
 from roomie.cluster import ClusterState, Gpu, Instance, Request
 from roomie.costs import PairCosts
 from roomie.devices import Device, load_devices
@@ -34,7 +36,7 @@ SIZES = ((12, 0), (12, 19), (100, 1000), (300, 3000), (1000, 10_000), (2000, 20_
 def main(
     *,
     decisions: Annotated[int, typer.Option(min=5, help="Measured for each size.")] = 200,
-    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+    json_file: Annotated[Path | None, json_option()] = None,
 ) -> None:
     """Measure decision times."""
     devices = load_devices()
@@ -67,8 +69,7 @@ def main(
                 f"cache of {len(costs.variants)} variants ({pairs} pairs), {name}: {value:.2f}"
             )
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(figures, indent=1))
+        json_file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
 def _measure(
@@ -96,4 +97,4 @@ def _measure(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

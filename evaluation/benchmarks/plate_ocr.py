@@ -1,36 +1,40 @@
 """How well plates are read: given their box, and from the whole photograph.
 
-    python -m evaluation.benchmarks.plate_ocr --data ../shared/data/plates [--readers crnn,rapidocr]
+    python -m evaluation.benchmarks.plate_ocr --data ../shared/data/plates
+    python -m evaluation.benchmarks.plate_ocr --data ../shared/data/plates --readers crnn,rapidocr
 
 ``DATA/truth.tsv`` has one line per photograph, tab-separated: file, x, y, w, h, plate.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median
-from typing import get_args
+from typing import Annotated, get_args
 
 import cv2
+import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from dataflow.errors import ConfigError, VideojamError
+from dataflow.errors import ConfigError
 from dataflow.functions.base import Box, Detection, Item
 from dataflow.functions.plate_ocr import PlateOcr, PlateOcrParams
 from dataflow.functions.plate_ocr.function import ReaderName
 from dataflow.functions.plate_ocr.readers.base import clean
+from evaluation.command import json_option, known_names, run, writable
 
 Clock = Callable[[], float]
+
+_LOCATORS = ("network", "classic")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,20 +110,31 @@ def load_photographs(folder: Path) -> list[Photograph]:
             file=truth,
             remedy="give the folder that holds truth.tsv and the images with --data",
         )
+    try:
+        rows = list(csv.reader(truth.read_text("utf-8").splitlines(), delimiter="\t"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"this is no text: {error}", file=truth, remedy="write it in UTF-8, with tabs between"
+        ) from error
     photographs: list[Photograph] = []
-    with truth.open(encoding="utf-8", newline="") as lines:
-        for number, fields in enumerate(csv.reader(lines, delimiter="\t"), 1):
-            try:
-                name, x, y, w, h, plate = fields
-                box = Box(x=float(x), y=float(y), w=float(w), h=float(h))
-            except ValueError as error:
-                raise ConfigError(
-                    "expected file, x, y, w, h, plate", file=truth, line=number, value=fields
-                ) from error
-            path = folder / name
-            if not path.is_file():
-                raise ConfigError("the image is missing", file=truth, line=number, value=name)
-            photographs.append(Photograph(path=path, box=box, plate=clean(plate)))
+    for number, fields in enumerate(rows, 1):
+        try:
+            name, x, y, w, h, plate = fields
+            box = Box(x=float(x), y=float(y), w=float(w), h=float(h))
+        except ValueError as error:
+            raise ConfigError(
+                "expected file, x, y, w, h, plate", file=truth, line=number, value=fields
+            ) from error
+        path = folder / name
+        if not path.is_file():
+            raise ConfigError("the image is missing", file=truth, line=number, value=name)
+        if not clean(plate):
+            raise ConfigError("a plate has letters or digits", file=truth, line=number, value=plate)
+        photographs.append(Photograph(path=path, box=box, plate=clean(plate)))
+    if not photographs:
+        raise ConfigError(
+            "no photograph is listed", file=truth, remedy="a line each: file, x, y, w, h, plate"
+        )
     return photographs
 
 
@@ -209,59 +224,69 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure plate reading on photographs.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with truth.tsv")
-    parser.add_argument(
-        "--readers", default=",".join(get_args(ReaderName)), help="comma-separated; default: all"
-    )
-    parser.add_argument("--locators", default="network,classic", help="comma-separated")
-    parser.add_argument("--views", type=int, default=None, help="the function's parameter")
-    parser.add_argument("--json", type=Path, help="write the rows here")
-    parser.add_argument("--markdown", type=Path, help="write the table here")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    options = _options(arguments)
-    console = Console(stderr=True)
+def main(
+    *,
+    data: Annotated[Path, typer.Option(metavar="FOLDER", help="Holds truth.tsv and images.")],
+    readers: Annotated[str, typer.Option(help="Comma-separated; all when absent.")] = ",".join(
+        get_args(ReaderName)
+    ),
+    locators: Annotated[str, typer.Option(help="Comma-separated; all when absent.")] = ",".join(
+        _LOCATORS
+    ),
+    views: Annotated[
+        int | None, typer.Option(min=1, help="The function's parameter; its default when absent.")
+    ] = None,
+    json_file: Annotated[Path | None, json_option("Write the rows to this file.")] = None,
+    markdown_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--markdown", metavar="FILE", help="Write the table to this file.", callback=writable
+        ),
+    ] = None,
+) -> None:
+    """Measure plate reading on photographs."""
+    chosen = [
+        (reader, locator)
+        for reader in known_names(readers.split(","), get_args(ReaderName), "--readers")
+        for locator in known_names(locators.split(","), _LOCATORS, "--locators")
+    ]
+    photographs = load_photographs(data)
     cv2.setNumThreads(1)
     rows: list[Row] = []
-    try:
-        photographs = load_photographs(options.data)
-        readers, locators = options.readers.split(","), options.locators.split(",")
-        with Progress(console=console) as progress:
-            for reader in readers:
-                for locator in locators:
-                    task = progress.add_task(f"{reader}, {locator}", total=len(photographs))
-                    values: dict[str, object] = {"reader": reader, "locator": locator}
-                    if options.views is not None:
-                        values["views"] = options.views
-                    function = PlateOcr(PlateOcrParams.model_validate(values))
-                    rows.append(
-                        measure(
-                            function,
-                            photographs,
-                            locator=locator,
-                            clock=time.perf_counter,
-                            advance=partial(progress.advance, task),
-                        )
-                    )
-                    function.close()
-    except (VideojamError, ValueError) as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False)
-        return 2
+    with Progress(console=Console(stderr=True)) as progress:
+        for reader, locator in chosen:
+            task = progress.add_task(f"{reader}, {locator}", total=len(photographs))
+            values: dict[str, object] = {"reader": reader, "locator": locator}
+            if views is not None:
+                values["views"] = views
+            function = PlateOcr(_parameters(values))
+            rows.append(
+                measure(
+                    function,
+                    photographs,
+                    locator=locator,
+                    clock=time.perf_counter,
+                    advance=partial(progress.advance, task),
+                )
+            )
+            function.close()
     table = Table(*_HEADINGS, title=f"{len(photographs)} photographs")
     for row in rows:
         table.add_row(*_cells(row))
     Console().print(table)
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    if options.markdown:
-        options.markdown.write_text(markdown(rows))
-    return 0
+    if json_file is not None:
+        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    if markdown_file is not None:
+        markdown_file.write_text(markdown(rows))
+
+
+def _parameters(values: dict[str, object]) -> PlateOcrParams:
+    try:
+        return PlateOcrParams.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(first["msg"], key=f"--{first['loc'][0]}", value=first["input"]) from error
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

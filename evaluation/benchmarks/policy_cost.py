@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.balancing import Policy, Row, StateTable, compute_policy, last_window
+from evaluation.command import run
 
 _SIZES = [10, 100, 1000, 10_000]
 _TEXTBOOK_LIMIT = 1000
@@ -35,7 +36,7 @@ def main(
     replicas: Annotated[list[int] | None, typer.Option(min=2, help="Group sizes.")] = None,
     rounds: Annotated[int, typer.Option(min=3, help="Measurements of each.")] = 20,
 ) -> None:
-    """Measure."""
+    """Measure what policies cost."""
     table = Table("replicas", "policy ms", "textbook ms", "ratio", "evaluation ms", "transfers")
     for column in table.columns:
         column.justify = "right"
@@ -147,4 +148,4 @@ def _milliseconds(call: Callable[[], object], rounds: int) -> float:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -17,18 +17,24 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.load import bursty_times, names_for_partitions, picture
+from evaluation.command import json_option, plot_option, run
+from evaluation.load import frame_times, names_for_partitions, picture
 from evaluation.testbed import End, Testbed, temporary_broker
-from evaluation.thesis_case import FPS, YOLO_SPEEDS, declare, plans
+from evaluation.thesis_case import FPS, YOLO_RATES, declare, installed_balancers, plans
+from roomie.plots import pyplot
 
 _DRAIN_SECONDS = 20.0
+_PACE = 0.65
+"""Of the cameras' usual rate: the replicas that are left, the slow one among them, can bear it."""
+_SWING = 0.2
+"""Steadier than in `compare`, so that a disturbance is told from a burst."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +54,20 @@ _BIN = 1.0
 
 def main(
     *,
-    balancers: Annotated[str, typer.Option(help="Which.")] = "videojam,wrr",
-    seed: Annotated[int, typer.Option()] = 1,
-    plot: Annotated[Path | None, typer.Option(help="PNG of response time over time.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+    balancers: Annotated[
+        str, typer.Option(help="Comma-separated, of those that are installed.")
+    ] = "videojam,wrr",
+    seed: Annotated[int, typer.Option(min=0, help="Of the load.")] = 1,
+    session_timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds until a dead replica's partitions move.")
+    ] = 2.0,
+    plot: Annotated[
+        Path | None, plot_option("Draw response time over time into this file.")
+    ] = None,
+    json_file: Annotated[Path | None, json_option("Write the series to this file.")] = None,
 ) -> None:
     """Kill a YOLO, redeploy it slower, take a node away and back, switch a camera off."""
+    names = installed_balancers(balancers, "--balancers")
     console = Console()
     series: dict[str, list[tuple[float, float]]] = {}
     table = Table(title="seconds until response time is back within 1.5 x of before")
@@ -61,9 +75,11 @@ def main(
     for column in ("YOLO killed", "back at 640", "node away", "node back", "camera off", "back"):
         table.add_column(column, justify="right")
     with temporary_broker() as broker, tempfile.TemporaryDirectory() as folder:
-        for name in balancers.split(","):
+        for name in names:
             console.print(f"{name}: {_RUN_SECONDS:.0f} s")
-            ends = _disturbed_run(broker.bootstrap_servers, Path(folder) / name, name, seed)
+            declared = declare(broker.bootstrap_servers, swing=_SWING, policy=name)
+            declared["cluster"]["session_timeout"] = session_timeout
+            ends = _disturbed_run(declared, Path(folder) / name, seed)
             series[name] = binned(ends)
             table.add_row(
                 name,
@@ -80,13 +96,11 @@ def main(
         console.print(f"plot: {plot}")
 
 
-def _disturbed_run(servers: str, folder: Path, name: str, seed: int) -> list[End]:
-    with Testbed(declare(servers, policy=name), plans(), folder) as bed:
+def _disturbed_run(declared: Mapping[str, Any], folder: Path, seed: int) -> list[End]:
+    with Testbed(declared, plans(), folder) as bed:
         data = picture(160, 96)
-        for number, camera in enumerate(names_for_partitions([0, 1, 2], len(YOLO_SPEEDS))):
-            rng = np.random.default_rng([seed, number])
-            # Steadier than in `compare`, so that a disturbance is told from a burst.
-            times = bursty_times(_RUN_SECONDS, 0.8 * FPS, rng, peak=1.2)
+        for number, camera in enumerate(names_for_partitions([0, 1, 2], len(YOLO_RATES))):
+            times = frame_times(_RUN_SECONDS, _PACE * FPS, np.random.default_rng([seed, number]))
             if number == 2:
                 times = [t for t in times if not CAMERA_OFF <= t < CAMERA_BACK]
             bed.camera(camera, times, data)
@@ -140,7 +154,7 @@ def disturbances(series: Sequence[tuple[float, float]]) -> list[Disturbance]:
     found = []
     for name, at in moments.items():
         base = [r for t, r in series if before[name] - _BASE_SECONDS <= t < before[name]]
-        until = ordered[ordered.index(at) + 1]
+        until = ordered[ordered.index(at) + 1] - _BIN  # the last frames meet what comes next
         after = [(t, r) for t, r in series if at <= t < until]
         limit = 1.5 * statistics.mean(base) if base else 0.0
         late = [t for t, r in after if r > limit]
@@ -155,14 +169,10 @@ def draw(series: Mapping[str, Sequence[tuple[float, float]]], file: Path) -> Non
     """Response time over time.
 
     Raises:
-        typer.BadParameter: matplotlib is absent.
+        MissingDependencyError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise typer.BadParameter("plots need: pip install 'videojam[plot]'") from error
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    axes = figure.subplots()
+    plt = pyplot()
+    figure, axes = plt.subplots(figsize=(9, 3.5), layout="constrained")
     for name, points in series.items():
         axes.plot([t for t, _ in points], [1000 * r for _, r in points], label=name, linewidth=1.2)
     marks = ((KILL, "YOLO killed"), (REDEPLOY, "back at 640"), (NODE_AWAY, "node away"))
@@ -182,7 +192,8 @@ def draw(series: Mapping[str, Sequence[tuple[float, float]]], file: Path) -> Non
     axes.set(xlabel="seconds", ylabel="response, ms", yscale="log")
     axes.legend(loc="upper left", fontsize=8)
     figure.savefig(file, dpi=110)
+    plt.close(figure)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -6,8 +6,10 @@ import json
 from itertools import combinations_with_replacement
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
 from rich.progress import track
 
+from dataflow.errors import ConfigError
 from roomie.coexecution import Policy, reference_drop
 from roomie.costs import PairCosts
 from roomie.devices import Device
@@ -34,19 +36,40 @@ def reference_pairs(
         variants: which.
         policy: how kernels share.
         cache: folder of such files; delete it when profiles change.
+
+    Raises:
+        ConfigError: the file is damaged.
     """
     file = cache / f"pairs-{device.name}-{policy}.json"
-    known: dict[str, list[float]] = json.loads(file.read_text()) if file.is_file() else {}
+    known = _read(file) if file.is_file() else {}
     tables = {variant: _table(store, device, variant) for variant in variants}
     wanted = list(combinations_with_replacement(variants, 2))
     lacking = [pair for pair in wanted if _name(pair) not in known]
-    for first, second in track(lacking, f"reference pairs ({policy})", disable=not lacking):
-        drops = reference_drop([tables[first], tables[second]], policy=policy)
-        known[_name((first, second))] = [drop.slowdown for drop in drops]
-    if lacking:
-        cache.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known))
-    return {pair: (known[_name(pair)][0], known[_name(pair)][1]) for pair in wanted}
+    try:
+        for first, second in track(lacking, f"reference pairs ({policy})", disable=not lacking):
+            drops = reference_drop([tables[first], tables[second]], policy=policy)
+            known[_name((first, second))] = (drops[0].slowdown, drops[1].slowdown)
+    finally:  # after Ctrl-C too: the rest is left for the next time
+        if lacking:
+            _write(file, known)
+    return {pair: known[_name(pair)] for pair in wanted}
+
+
+def _read(file: Path) -> dict[str, tuple[float, float]]:
+    try:
+        return TypeAdapter(dict[str, tuple[float, float]]).validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise ConfigError(
+            f"the reference pairs cannot be read: {error.errors()[0]['msg']}", file=file,
+            key="--cache", remedy="delete the file: it is worked out again, which takes minutes",
+        ) from error  # fmt: skip
+
+
+def _write(file: Path, known: dict[str, tuple[float, float]]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(known), encoding="utf-8")
+    partial.replace(file)  # at once: others may read it
 
 
 def reference_costs(store: ProfileStore, device: Device, pairs: Pairs) -> PairCosts:
@@ -72,7 +95,7 @@ def reference_costs(store: ProfileStore, device: Device, pairs: Pairs) -> PairCo
 def _table(store: ProfileStore, device: Device, variant: Variant) -> KernelTable:
     profile = store.find(variant, device)
     if profile is None:
-        raise ValueError(f"no profile of {variant} for {device.name}")
+        raise ConfigError(f"there is no profile of {variant} for {device.name}", key="--batches")
     return kernel_table(profile)
 
 

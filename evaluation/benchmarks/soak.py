@@ -24,6 +24,7 @@ import typer
 from rich.console import Console
 
 from dataflow.broker import EmbeddedBroker
+from evaluation.command import run
 from evaluation.testbed import ReplicaPlan, Testbed, Totals, temporary_broker
 from evaluation.thesis_case import declare, plans, start_cameras
 
@@ -54,6 +55,42 @@ class Sample:
     threads: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """How a process developed.
+
+    Attributes:
+        growth: megabytes a minute, by least squares; None where samples are too few to tell.
+        fewest: threads.
+        most: threads.
+    """
+
+    growth: float | None
+    fewest: int
+    most: int
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Trend:
+        """Of a process that was seen at least once."""
+        growth = None
+        if len(samples) >= _LEAST_SAMPLES:
+            minutes = [sample.age / 60 for sample in samples]
+            growth = float(np.polyfit(minutes, [sample.megabytes for sample in samples], 1)[0])
+        threads = [sample.threads for sample in samples]
+        return cls(growth=growth, fewest=min(threads), most=max(threads))
+
+    @property
+    def leaking(self) -> bool:
+        """Whether it grows faster than a process may that has filled its caches."""
+        return self.growth is not None and self.growth > _GROWTH_MB_A_MINUTE
+
+    def __str__(self) -> str:
+        grows = "too young to tell growth"
+        if self.growth is not None:
+            grows = f"{self.growth:+.2f} MB a minute"
+        return f"{grows}, {self.fewest} to {self.most} threads"
+
+
 @dataclass(slots=True)
 class Soaked:
     """What a soak came to.
@@ -79,26 +116,13 @@ class Soaked:
         ended = totals.processed + sum(totals.dropped.values()) + totals.dead
         return not totals.open and totals.produced == ended
 
-    def growth(self) -> dict[str, float]:
-        """Megabytes a minute of the spared replicas, after their first minutes; by least squares.
-
-        Empty when the soak was too short to tell.
-        """
+    def trends(self) -> dict[str, Trend]:
+        """Of the spared replicas that are past their first minutes."""
         found = {}
         for (name, _), samples in self.samples.items():
-            old = [s for s in samples if s.age >= _SETTLING_SECONDS]
-            if name in SPARED and len(old) >= _LEAST_SAMPLES:
-                minutes = [s.age / 60 for s in old]
-                found[name] = float(np.polyfit(minutes, [s.megabytes for s in old], 1)[0])
-        return found
-
-    def threads(self) -> dict[str, tuple[int, int]]:
-        """Fewest and most threads of the spared replicas after their first minutes."""
-        found = {}
-        for (name, _), samples in self.samples.items():
-            counts = [s.threads for s in samples if s.age >= _SETTLING_SECONDS]
-            if name in SPARED and counts:
-                found[name] = (min(counts), max(counts))
+            settled = [s for s in samples if s.age >= _SETTLING_SECONDS]
+            if name in SPARED and settled:
+                found[name] = Trend.of(settled)
         return found
 
 
@@ -200,9 +224,9 @@ def at_random(rng: np.random.Generator) -> Iterator[Harm]:
 
 def main(
     *,
-    minutes: Annotated[float, typer.Option(min=0.5)] = 30.0,
-    cameras: Annotated[int, typer.Option(min=1)] = 3,
-    seed: Annotated[int, typer.Option(help="Of load and harm.")] = 1,
+    minutes: Annotated[float, typer.Option(min=0.5, help="Length of the load.")] = 30.0,
+    cameras: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Of load and harm.")] = 1,
 ) -> None:
     """Load with random kills, stops and broker restarts; ends with the account of all frames.
 
@@ -230,11 +254,10 @@ def main(
     console.print(
         f"{result.unique} results after identity; {result.repeated} came twice and were told apart"
     )
-    growth = result.growth()
-    for name, (fewest, most) in result.threads().items():
-        rate = f"{growth[name]:+.2f} MB a minute" if name in growth else "too young to tell growth"
-        console.print(f"{name}: {rate}, {fewest} to {most} threads")
-    leaking = [name for name, rate in growth.items() if rate > _GROWTH_MB_A_MINUTE]
+    trends = result.trends()
+    for name, trend in trends.items():
+        console.print(f"{name}: {trend}")
+    leaking = [name for name, trend in trends.items() if trend.leaking]
     if not result.accounted:
         console.print("[red]frames are unaccounted for[/red]")
     if leaking:
@@ -244,4 +267,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -60,7 +60,6 @@ class Backdrop:
             np.clip(np.count_nonzero(rays[:, camera.width // 2, 2] > 0), 1, camera.height)
         )
         self._sky = self._make_sky(rng)
-        self._haze = np.array(self._sky[self._horizon - 1].mean(axis=0), np.float32)
         self._ground_texture, self._ground_map, self._ground_rows = self._make_ground(rng, rays)
         self._walls = [self._make_wall(rng, rays, side) for side in (-1.0, 1.0)]
         self._end_wall = None if street.crossing is None else self._make_end_wall(rng, rays)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from evaluation.scenes.pinhole import NEAR_M, Pinhole
 from evaluation.scenes.plates import plate_picture
-from evaluation.scenes.vehicles import BODY, TRIM, UNDER, Vehicle
+from evaluation.scenes.vehicle_parts import BODY, TRIM, UNDER
+from evaluation.scenes.vehicles import Vehicle
 
 Image = NDArray[np.uint8]
 _SHIFT = 4  # fractional bits of the coordinates given to OpenCV

@@ -158,8 +158,9 @@ class Emulated:
 class Door:
     """Where requests for one model come in: smooth weighted round robin by expected speed.
 
-    Args:
-        sent_at: of each request, seconds.
+    Attributes:
+        open: instances that are ready, in the order in which they became so.
+        waiting: requests that came while there was none.
     """
 
     def __init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +43,13 @@ def read_trace(file: Path) -> Rates:
     try:
         raw = file.read_bytes()
         text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ConfigError(
             f"the trace cannot be read: {error}",
             file=file,
             key="--trace",
-            remedy="give a CSV file (or .csv.gz) with the columns second,requests",
+            remedy="give a CSV file (or .csv.gz) with the columns second,requests, or set "
+            "VIDEOJAM_SHARED_DATA to the folder that holds traces/",
         ) from error
     header, *lines = text.splitlines() or [""]
     if header.strip() != "second,requests":

@@ -20,18 +20,20 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.balancing import BALANCERS, BalancingSettings
+from evaluation.command import run
 from evaluation.simulation.scenarios import Outcome, Scenario, pipeline, simulate
 
-_VARIANTS: tuple[tuple[str, str, BalancingSettings], ...] = (
-    *((name, name, BalancingSettings()) for name in BALANCERS if name != "videojam"),
-    ("videojam", "videojam", BalancingSettings()),
+_VARIANTS: tuple[tuple[str, str, BalancingSettings | None], ...] = (
+    *((name, name, None) for name in BALANCERS),
     ("videojam, as printed", "videojam", BalancingSettings.thesis()),
 )
 
 
 def main(
     *,
-    cameras: Annotated[list[int] | None, typer.Option(help="Numbers of cameras.")] = None,
+    cameras: Annotated[
+        list[int] | None, typer.Option(min=1, help="Numbers of cameras; 2 to 5 when absent.")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=20, help="Camera time of a run.")] = 60.0,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each, with other traffic.")] = 3,
 ) -> None:
@@ -73,4 +75,4 @@ def mean(outcomes: Sequence[Outcome], name: str) -> float:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

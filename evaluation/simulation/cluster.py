@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,103 +16,15 @@ from agents.balancing import (
     Row,
     SendSignal,
     Signal,
-    Waiting,
     decode_signal,
 )
 from evaluation.simulation.events import Loop, Rank
+from evaluation.simulation.values import Books, Item, LinkSpec, ReplicaSpec
 
 _TICK = 0.05
 """Seconds between ticks of a shell; it also ticks when items come, go or are done."""
 _SESSION = 6.0
 """Seconds until the partitions of a dead replica are adopted: the group's session timeout."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaSpec:
-    """A replica.
-
-    Attributes:
-        name: unique.
-        mu: items a second with full batches.
-        batch: largest batch.
-        overhead: fraction of a full batch's time that a batch of any size takes.
-        jitter: coefficient of variation of a batch's time.
-    """
-
-    name: str
-    mu: float
-    batch: int = 1
-    overhead: float = 0.0
-    jitter: float = 0.3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkSpec:
-    """Every replica's link.
-
-    Attributes:
-        latency: seconds, one way.
-        bandwidth: bytes a second that a replica can send.
-    """
-
-    latency: float = 0.01
-    bandwidth: float = 125e6
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A frame or an object on its way.
-
-    Attributes:
-        captured: when, seconds.
-        work: what its balancer sees of it; the key is unique in the simulation.
-        objects: bytes of each object that is cut from it.
-    """
-
-    captured: float
-    work: Waiting
-    objects: tuple[int, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.work.size
-
-    @property
-    def camera(self) -> str:
-        """Whose."""
-        return self.work.camera
-
-    def offloaded(self) -> Item:
-        """The same at a peer."""
-        return replace(self, work=replace(self.work, hops=self.work.hops + 1))
-
-
-@dataclass(slots=True)
-class Books:
-    """What a run has come to.
-
-    Attributes:
-        done: (captured, finished) of each item that left the last group.
-        produced: items that entered each group.
-        dropped: items that a full queue dropped.
-        rows: state rows published.
-        signals: signals sent.
-        offloads: offload actions.
-        offloaded: items offloaded.
-        offloaded_bytes: their bytes.
-        control_bytes: bytes of rows and signals as published.
-    """
-
-    done: list[tuple[float, float]] = field(default_factory=list)
-    produced: int = 0
-    dropped: int = 0
-    rows: int = 0
-    signals: int = 0
-    offloads: int = 0
-    offloaded: int = 0
-    offloaded_bytes: int = 0
-    control_bytes: int = 0
 
 
 class Node:
@@ -160,10 +71,6 @@ class Node:
         self._do(self.balancer.start(now))
         self._do(self.balancer.assigned(now, (self._partition,)))
         self._tick_forever(self._life)
-
-    def slow_down(self, mu: float) -> None:
-        """Another speed from the next batch on."""
-        self.spec = replace(self.spec, mu=mu)
 
     def die(self) -> list[Item]:
         """End at once; what was not finished is not committed, and comes back."""

@@ -19,8 +19,9 @@ from agents.balancing import (
     make_balancer,
 )
 from evaluation.simulation.cameras import Camera, Frame, frames
-from evaluation.simulation.cluster import Books, Group, Item, LinkSpec, ReplicaSpec
+from evaluation.simulation.cluster import Group
 from evaluation.simulation.events import Loop, Rank
+from evaluation.simulation.values import Books, Item, LinkSpec, ReplicaSpec
 
 _PROBE_BYTES = 60
 """A question for a queue's length, or its answer: what ``jsq`` would have to send."""
@@ -107,10 +108,10 @@ def simulate(
         scenario: see there.
         balancer: its name; ``jsq`` sees every queue.
         seed: of everything random.
-        settings: of the balancer.
+        settings: of the balancer; by default, those of a queue of the scenario's capacity.
         batch: what ``shared-queue`` keeps in reserve.
     """
-    parameters = settings or BalancingSettings()
+    parameters = settings or BalancingSettings(capacity=scenario.capacity)
     loop, books = Loop(), Books()
     numbers = count()
 

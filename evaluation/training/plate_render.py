@@ -7,7 +7,6 @@ are drawn at random, far wider than any one issuer's plates, so that a network c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -16,21 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.training.plate_glyphs import Typeface
+from evaluation.training.plate_text import (
+    LETTERS,
+    random_digits,
+    random_groups,
+    random_letters,
+    random_words,
+)
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-
-_WORDS = (
-    "ALABAMA ALASKA ARIZONA CALIFORNIA COLORADO FLORIDA GEORGIA HAWAII IDAHO ILLINOIS INDIANA IOWA"
-    " KANSAS KENTUCKY MAINE MARYLAND MICHIGAN MISSOURI MONTANA NEVADA OHIO OREGON TEXAS UTAH"
-    " VERMONT VIRGINIA WYOMING ONTARIO QUEBEC GARDEN STATE SUNSHINE LIVE FREE MOTORS DEALER AUTO"
-    " GROUP FORD TOYOTA HONDA KIA PURE COUNTY CITY LAND OF LAKES THE GREAT CENTENNIAL USA"
-)
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_DIGITS = "0123456789"
-# Serial formats avoid the letters that look like digits; vanity plates use every letter.
-_LETTER_WEIGHTS = np.array([0.35 if c in "IOQ" else 1.0 for c in _LETTERS])
-_LETTER_WEIGHTS /= _LETTER_WEIGHTS.sum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,44 +40,6 @@ class Plate:
     pixels: Pixels
     mask: Floats
     text: str
-
-
-def _letters(rng: np.random.Generator, n: int) -> str:
-    return "".join(rng.choice(list(_LETTERS), size=n, p=_LETTER_WEIGHTS))
-
-
-def _digits(rng: np.random.Generator, n: int) -> str:
-    return "".join(rng.choice(list(_DIGITS), size=n))
-
-
-def random_groups(rng: np.random.Generator) -> list[str]:
-    """Draw a plate's text as one to three groups, 4 to 8 characters together (rarely 2 or 3)."""
-    total = int(rng.choice([2, 3, 4, 5, 6, 7, 8], p=[0.01, 0.02, 0.07, 0.15, 0.38, 0.30, 0.07]))
-    style = rng.random()
-    if style < 0.40:  # runs of letters and digits
-        runs: list[str] = []
-        letters = bool(rng.random() < 0.5)
-        while (left := total - sum(map(len, runs))) > 0:
-            n = min(left, int(rng.integers(1, 5)))
-            runs.append(_letters(rng, n) if letters else _digits(rng, n))
-            letters = not letters
-        text = "".join(runs)
-        cuts = np.cumsum([len(r) for r in runs])[:-1].tolist()
-    else:
-        if style < 0.75:
-            pool = rng.permutation(list(_LETTERS + _DIGITS + _DIGITS))
-            text = "".join(rng.choice(pool, size=total))
-        elif style < 0.88:
-            text = _digits(rng, total)
-        else:
-            text = "".join(rng.choice(list(_LETTERS), size=total))
-        cuts = []
-    if not cuts and rng.random() < 0.6 and total > 3:
-        cuts = [int(rng.integers(2, total - 1))]
-    if rng.random() < 0.25:
-        cuts = []
-    edges = [0, *cuts[:2], total]
-    return [text[a:b] for a, b in pairwise(edges)]
 
 
 def _colour(rng: np.random.Generator, low: float, high: float, spread: float) -> Floats:
@@ -154,7 +110,7 @@ class PlateRenderer:
 
     def words(self) -> str:
         """One to three words of the kind that surrounds a serial."""
-        return " ".join(self._rng.choice(_WORDS.split(), size=int(self._rng.integers(1, 4))))
+        return random_words(self._rng)
 
     def plate(self, height: int = 128) -> Plate:
         """Draw one plate of ``height`` pixels; aspect 1.7 to 2.3, in a fifth of them up to 4.8."""
@@ -236,7 +192,7 @@ class PlateRenderer:
         canvas[:, :width] = _colour(rng, 20, 140, 20) + np.array([rng.uniform(0, 110), 0, 0])
         if rng.random() < 0.7:
             size = max(6, int(height * rng.uniform(0.15, 0.3)))
-            text = "".join(rng.choice(list(_LETTERS), size=int(rng.integers(1, 3))))
+            text = "".join(rng.choice(list(LETTERS), size=int(rng.integers(1, 3))))
             mask = line_mask(rng, self.any_face(), text, size, 0.7)[:, : width - 2]
             _blend(canvas, mask, _colour(rng, 200, 255, 10), 2, int(height * 0.9) - size)
         return width
@@ -375,7 +331,7 @@ class PlateRenderer:
         else:
             colour = _colour(rng, 180, 255, 20)
         cv2.rectangle(canvas, (x, y), (x + width, y + height), colour.tolist(), -1)
-        text = _digits(rng, 2) if rng.random() < 0.7 else _letters(rng, 3)
+        text = random_digits(rng, 2) if rng.random() < 0.7 else random_letters(rng, 3)
         mask = line_mask(rng, self.any_face(), text, max(4, int(height * 0.6)), 0.7)
         ink = (colour + 128) % 256
         _blend(canvas, mask[:, :width], ink.astype(np.float32), x + 1, y + int(height * 0.2))

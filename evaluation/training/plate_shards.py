@@ -8,14 +8,16 @@ Start one process per core with different seeds; the trainers pick up shards as 
 
 from __future__ import annotations
 
-import argparse
 import logging
 from pathlib import Path
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
+from evaluation.command import run
 from evaluation.training.plate_glyphs import load_typefaces
 from evaluation.training.plate_render import PlateRenderer
 from evaluation.training.plate_scene import (
@@ -74,27 +76,29 @@ def finder_shard(
     _write(path, images=images, boxes=boxes)
 
 
-def main() -> None:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(description="Render training material for plate networks.")
-    parser.add_argument("task", choices=("reader", "finder"))
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--shards", type=int, default=100)
-    parser.add_argument("--per-shard", type=int, default=2000)
-    options = parser.parse_args()
+def main(
+    *,
+    task: Annotated[Literal["reader", "finder"], typer.Argument(help="Whose material.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", file_okay=False, help="Where the shards go.")
+    ],
+    seed: Annotated[int, typer.Option(min=0, max=9999, help="Of everything drawn.")] = 0,
+    shards: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+    per_shard: Annotated[int, typer.Option(min=1, help="Pictures in each.")] = 2000,
+) -> None:
+    """Render training material."""
+    out.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     cv2.setNumThreads(1)
-    rng = np.random.default_rng(options.seed)
+    rng = np.random.default_rng(seed)
     plates = PlateRenderer(load_typefaces(), rng)
     scenes = SceneRenderer(plates, load_backgrounds(), rng)
-    options.out.mkdir(parents=True, exist_ok=True)
-    write = reader_shard if options.task == "reader" else finder_shard
-    for number in range(options.shards):
-        path = options.out / f"{options.seed:04d}-{number:05d}.npz"
-        write(plates, scenes, rng, path, options.per_shard)
+    write = reader_shard if task == "reader" else finder_shard
+    for number in range(shards):
+        path = out / f"{seed:04d}-{number:05d}.npz"
+        write(plates, scenes, rng, path, per_shard)
         logger.info("%s", path)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -11,10 +11,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from typing import cast
 
-from dataflow.errors import ConfigError, MissingDependencyError, VideojamError
-from dataflow.plugins import installed, remedy_for
+from dataflow.plugins import installed, load_plugin
 from roomie.control.roomie_autoscaler import RoomieAutoscaler
 from roomie.control.scaling_types import Autoscaler, InstanceLoad, ModelLoad, Scale
 
@@ -34,7 +32,7 @@ def available() -> dict[str, EntryPoint]:
     Raises:
         ConfigError: two installed distributions register different ones under one name.
     """
-    return installed(GROUP, "an autoscaler")
+    return installed(GROUP, "autoscaler")
 
 
 def build_autoscaler(name: str) -> Autoscaler:
@@ -44,26 +42,16 @@ def build_autoscaler(name: str) -> Autoscaler:
         name: its entry point.
 
     Raises:
-        ConfigError: no autoscaler has that name.
+        ConfigError: no autoscaler has that name, or it cannot be loaded.
         MissingDependencyError: it needs a package that is not installed.
     """
-    known = available()
-    if name not in known:
-        raise ConfigError(
-            "no such autoscaler",
-            key="autoscaler",
-            value=name,
-            remedy=remedy_for(name, known, "autoscalers"),
-        )
-    try:
-        factory = cast(AutoscalerFactory, known[name].load())
-    except VideojamError:
-        raise
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the autoscaler {name!r} ({known[name].value}) cannot be imported: {error}\n"
-            "  remedy: install what it needs into this environment, then try again"
-        ) from error
+    factory: AutoscalerFactory = load_plugin(
+        GROUP,
+        name,
+        what="autoscaler",
+        interface="a factory that takes nothing and returns an Autoscaler",
+        key="autoscaler",
+    )
     return factory()
 
 

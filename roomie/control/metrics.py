@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.core import Metric
 
+from dataflow.metrics import LabelledCollector
 from roomie.control.sight import Glance
 
-_PREFIX = "videojam_roomie_"
 
-
-class ControllerCollector(Collector):
+class ControllerCollector(LabelledCollector):
     """Turns glances at a controller into metrics.
 
     Args:
@@ -26,33 +24,29 @@ class ControllerCollector(Collector):
     def __init__(
         self, look: Callable[[], Glance], *, deployment: str, controller: str, started_at: float
     ) -> None:
+        super().__init__("videojam_roomie_", {"deployment": deployment, "controller": controller})
         self._look = look
-        self._labels = {"deployment": deployment, "controller": controller}
         self._started_at = started_at
-
-    def describe(self) -> list[Metric]:
-        """Nothing: the registry need not look at the controller to learn the names."""
-        return []
 
     def collect(self) -> Iterator[Metric]:
         """The metrics right now."""
         glance = self._look()
-        yield self._gauge("start_time_seconds", "When it began, since the epoch.", self._started_at)
-        yield self._gauge("active", "1 while it decides.", int(glance.active))
-        yield self._counter("terms", "How often it has begun to decide.", glance.terms)
-        yield self._by("events", "What was decided.", ("event",), _single(glance.events))
-        yield self._by("outcomes", "How orders ended.", ("event",), _single(glance.outcomes))
-        yield self._by("calls", "Decisions and writes.", ("what",), _single(glance.calls))
-        yield self._by("seconds", "Time they took.", ("what",), _single(glance.seconds))
+        yield self.gauge("start_time_seconds", "When it began, since the epoch.", self._started_at)
+        yield self.gauge("active", "1 while it decides.", int(glance.active))
+        yield self.counter("terms", "How often it has begun to decide.", glance.terms)
+        yield self.by("events", "What was decided.", "event", glance.events)
+        yield self.by("outcomes", "How orders ended.", "event", glance.outcomes)
+        yield self.by("calls", "Decisions and writes.", "what", glance.calls)
+        yield self.by("seconds", "Time they took.", "what", glance.seconds)
         if not glance.active:
             return  # what a standby remembers is old
-        yield self._gauge("workers", "Workers that can be counted on.", len(glance.workers))
-        yield self._gauge("open_orders", "Orders without an outcome.", glance.open_orders)
-        yield self._gauge("deferred_models", "Models that lack room.", len(glance.deferred))
+        yield self.gauge("workers", "Workers that can be counted on.", len(glance.workers))
+        yield self.gauge("open_orders", "Orders without an outcome.", glance.open_orders)
+        yield self.gauge("deferred_models", "Models that lack room.", len(glance.deferred))
         states: Counter[tuple[str, ...]] = Counter(
             (model, str(i.state)) for model, i in glance.instances
         )
-        yield self._by("instances", "Instances placed.", ("model", "state"), states, gauge=True)
+        yield self.table("instances", "Instances placed.", ("model", "state"), states, gauge=True)
         for name, text, value in (
             ("instance_slowdown_ratio", "Predicted (T~ - T) / T.", "slowdown"),
             ("instance_speed_items_per_second", "What it is expected to serve.", "speed"),
@@ -61,33 +55,4 @@ class ControllerCollector(Collector):
             rows: dict[tuple[str, ...], float] = {
                 (model, i.id, i.gpu): float(getattr(i, value)) for model, i in glance.instances
             }
-            yield self._by(name, text, ("model", "instance", "gpu"), rows, gauge=True)
-
-    def _counter(self, name: str, text: str, value: float) -> Metric:
-        family = CounterMetricFamily(_PREFIX + name, text, labels=[*self._labels])
-        family.add_metric([*self._labels.values()], value)
-        return family
-
-    def _gauge(self, name: str, text: str, value: float) -> Metric:
-        family = GaugeMetricFamily(_PREFIX + name, text, labels=[*self._labels])
-        family.add_metric([*self._labels.values()], value)
-        return family
-
-    def _by(
-        self,
-        name: str,
-        text: str,
-        labels: Sequence[str],
-        values: Mapping[tuple[str, ...], float],
-        *,
-        gauge: bool = False,
-    ) -> Metric:
-        make = GaugeMetricFamily if gauge else CounterMetricFamily
-        family = make(_PREFIX + name, text, labels=[*self._labels, *labels])
-        for key, value in sorted(values.items()):
-            family.add_metric([*self._labels.values(), *key], value)
-        return family
-
-
-def _single(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:
-    return {(key,): value for key, value in values.items()}
+            yield self.table(name, text, ("model", "instance", "gpu"), rows, gauge=True)

@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from dataflow.broker.process import is_process, start_time
+from dataflow.processes import is_process, start_time
 
 _log = logging.getLogger("videojam.roomie")
 

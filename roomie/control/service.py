@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
 
 from dataflow.config import Config, TopicNames
+from dataflow.signals import stop_on_signals
 from dataflow.transport import Transport
 from roomie.control.assembly import core_factory, declared_roomie
 from roomie.control.controller import Controller, Group
@@ -62,7 +62,6 @@ def build_controller(
 
 def run_controller(controller: Controller) -> None:
     """Run until SIGTERM or SIGINT."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: controller.stop())
-    controller.run()
+    with stop_on_signals(lambda _: controller.stop()):
+        controller.run()
     _log.info("%s has left", controller.name)

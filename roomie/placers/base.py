@@ -6,13 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dataflow.errors import ConfigError, MissingDependencyError, VideojamError
-from dataflow.plugins import installed, remedy_for
+from dataflow.plugins import installed, load_plugin
 from roomie.board import Board, Objective, Trial
 from roomie.cluster import ClusterState, Instance, Request
 from roomie.costs import PairCosts
@@ -60,7 +59,7 @@ def available() -> dict[str, EntryPoint]:
     Raises:
         ConfigError: two installed distributions register different placers under one name.
     """
-    return installed(GROUP, "a placer")
+    return installed(GROUP, "placer")
 
 
 def build_placer(name: str, costs: PairCosts, *, seed: int = 0) -> Placer:
@@ -75,23 +74,13 @@ def build_placer(name: str, costs: PairCosts, *, seed: int = 0) -> Placer:
         ConfigError: no placer has that name, or it cannot be loaded.
         MissingDependencyError: it needs a package that is not installed.
     """
-    known = available()
-    if name not in known:
-        raise ConfigError(
-            "no such placer",
-            key="placer",
-            value=name,
-            remedy=remedy_for(name, known, "placers"),
-        )
-    try:
-        factory = cast(PlacerFactory, known[name].load())
-    except VideojamError:
-        raise
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the placer {name!r} ({known[name].value}) cannot be imported: {error}\n"
-            "  remedy: install what it needs into this environment, then try again"
-        ) from error
+    factory: PlacerFactory = load_plugin(
+        GROUP,
+        name,
+        what="placer",
+        interface="a factory that takes PairCosts and a seed and returns a Placer",
+        key="placer",
+    )
     return factory(costs, seed)
 
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +22,8 @@ from pathlib import Path
 import psutil
 
 from dataflow.broker.distribution import ReportProgress, silent
-from dataflow.broker.process import BrokerProcess, is_process, start_time
 from dataflow.broker.ready import free_ports, port_is_free
+from dataflow.processes import GuardedProcess, end_process, is_process, start_time
 from roomie.triton.install import TritonInstallation, ensure_installed, fault
 from roomie.triton.logs import explain
 from roomie.triton.model_config import EXECUTIONS
@@ -178,7 +177,7 @@ def start(
         try:
             repository.mkdir(parents=True, exist_ok=True)
             ports = _ports(settings)
-            process = BrokerProcess(
+            process = GuardedProcess(
                 _command(
                     settings, found, repository.absolute(), ports, _prefix(home, settings.name)
                 ),
@@ -276,7 +275,7 @@ def _ports(settings: TritonSettings) -> dict[str, int]:
 
 
 def _await(
-    process: BrokerProcess,
+    process: GuardedProcess,
     settings: TritonSettings,
     ports: Mapping[str, int],
     log: Path,
@@ -337,14 +336,8 @@ def stop_process(state: TritonState, timeout: float = STOP_SECONDS) -> None:
         TritonError: it belongs to another user.
     """
     try:
-        process = psutil.Process(state.pid)
-        for number, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, STOP_SECONDS)):
-            process.send_signal(number)
-            if _ended(state, patience):
-                break
-    except psutil.NoSuchProcess:
-        pass  # it ended between two looks
-    except psutil.AccessDenied as error:
+        end_process(state.pid, state.started_at, patience=timeout, last_patience=STOP_SECONDS)
+    except PermissionError as error:
         raise fault(
             f"the Triton server {state.name!r} (pid {state.pid}) belongs to another user",
             "stop it as that user",
@@ -369,15 +362,6 @@ def end_remains(home: Path, name: str) -> None:
                 process.kill()
     for region in SHARED_MEMORY.glob(f"{prefix}*"):
         region.unlink(missing_ok=True)
-
-
-def _ended(state: TritonState, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while state.alive():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_PAUSE_SECONDS)
-    return True
 
 
 @contextmanager

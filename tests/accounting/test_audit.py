@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflow.accounting import Account, Auditor, CameraReport, DroppedFrame, DropReport
-from dataflow.config import declared_topics, parse_config
+from dataflow.config import parse_config
 from dataflow.messages import MAX_CUTS, FrameId, Part, WorkItem
 from dataflow.results import build_result
+from dataflow.topics import create_declared_topics
 from dataflow.transport import Record
 from dataflow.transport.memory import MemoryTransport
 
@@ -34,8 +35,7 @@ TOPICS = (RESULTS, DEAD, ACCOUNTING)
 
 def new_transport() -> MemoryTransport:
     transport = MemoryTransport()
-    for spec in declared_topics(CONFIG):
-        transport.admin().create(spec)
+    create_declared_topics(CONFIG, transport)
     return transport
 
 

@@ -15,9 +15,10 @@ import numpy as np
 from agents.assembly import build_engine
 from agents.engine import Engine
 from dataflow.accounting import Account, Auditor
-from dataflow.config import Config, TopicNames, declared_topics
+from dataflow.config import Config, TopicNames
 from dataflow.functions.base import Box, Detection, Function, FunctionParams, Item
 from dataflow.messages import FrameId, WorkItem
+from dataflow.topics import create_declared_topics
 from dataflow.transport import Received, Record, Transport
 
 DEADLINE = 30.0
@@ -109,10 +110,7 @@ class Plant:
             }
         )
         self.names = TopicNames(self.config.deployment)
-        admin = transport.admin()
-        for spec in declared_topics(self.config):
-            admin.create(spec)
-        admin.close()
+        create_declared_topics(self.config, transport)
         self.producer = transport.producer()
 
     def item(self, camera: str, sequence: int, data: bytes | None = None) -> WorkItem:

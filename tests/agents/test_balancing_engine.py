@@ -167,6 +167,34 @@ def test_an_unreadable_table_does_not_cost_the_work(transport: MemoryTransport) 
     assert accounts["cam"].processed == 1
 
 
+def test_what_a_record_says_twice_it_says_alike(transport: MemoryTransport) -> None:
+    """Early rows reuse what people read; what neighbours decide by is of the moment."""
+    plant = plant_of(transport, "videojam")
+    with (
+        plant.engine("find", Scripted(seconds=0.01), "find-0") as one,
+        plant.engine("find", Scripted(seconds=0.01), "find-1") as two,
+    ):
+        one.wait_for_partitions(1)
+        two.wait_for_partitions(1)
+        load_one_partition(plant, 100)
+        plant.wait_for_ends(100)
+    states = [
+        ReplicaState.from_json(record.value)
+        for record in plant.read_all(plant.names.state("find"))
+        if record.value is not None
+    ]
+    rows = [state.balance.row for state in states if state.balance and state.balance.row]
+    assert len(rows) == len(states)
+    assert len({state.processed for state in states}) < len(states)  # some were reused
+    for state, row in zip(states, rows, strict=True):
+        assert state.at == pytest.approx(row.at, abs=0.5)
+    for name in ("find-0", "find-1"):
+        last = [(s, r) for s, r in zip(states, rows, strict=True) if s.replica == name][-1]
+        assert last[0].partitions == last[1].partitions
+        assert last[0].partitions
+    assert len({(row.replica, row.at) for row in rows}) == len(rows)
+
+
 def test_rubbish_on_the_topics_between_replicas_is_ignored(transport: MemoryTransport) -> None:
     plant = plant_of(transport, "videojam")
     for topic in (plant.names.state("find"), plant.names.signals("find"), plant.names.capacity):

@@ -50,12 +50,19 @@ def test_an_unknown_forecaster_is_named_with_its_key_and_the_known_ones() -> Non
     assert caught.value.key == "functions.find.balancing.forecaster"
 
 
+def test_a_wrong_parameter_is_named_with_its_key() -> None:
+    with pytest.raises(ConfigError, match="'alpha'") as caught:
+        declared_forecast(declare(forecaster="ewma", forecaster_parameters={"alhpa": 0.5}), "find")
+    assert caught.value.key == "functions.find.balancing.forecaster_parameters.alhpa"
+
+
 def test_a_corrupt_model_is_an_error_or_the_last_window_as_declared(tmp_path: Path) -> None:
     model = tmp_path / "broken.tflite"
     model.write_bytes(b"no model")
     broken = {"forecaster": "dense", "forecaster_parameters": {"model": str(model)}}
-    with pytest.raises(ConfigError, match=str(model)):
+    with pytest.raises(ConfigError, match=str(model)) as caught:
         declared_forecast(declare(**broken), "find")
+    assert caught.value.key == "functions.find.balancing.forecaster_parameters.model"
     forecast = declared_forecast(declare(**broken, forecaster_broken="last-window"), "find")
     assert forecast is not None
     assert forecast(histories(7.0)).tolist() == [[7.0] * 10]

@@ -16,10 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agents.assembly import build_engine
 from agents.histogram import RESPONSE_SECONDS, Histogram
-from agents.metrics import ReplicaCollector, serve_metrics
+from agents.metrics import ReplicaCollector
 from agents.state import Balance, ForecasterState, LinkState
 from agents.status import Glance, ReplicaStatus
 from dataflow.errors import ConfigError
+from dataflow.metrics import serve_metrics
 from dataflow.transport.memory import MemoryTransport
 from tests.agents.plant import Plant, Running, Scripted
 from tests.agents.shown import row

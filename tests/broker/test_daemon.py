@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 from cli.broker import app
 from dataflow.broker import BrokerSettings, BrokerState, daemon
-from dataflow.broker.process import start_time
 from dataflow.broker.ready import free_ports
 from dataflow.errors import EmbeddedBrokerError
+from dataflow.processes import start_time
 from tests.broker.helpers import consume, create_topic, produce
 
 runner = CliRunner()

@@ -18,9 +18,9 @@ import pytest
 
 from dataflow.broker import BrokerSettings, EmbeddedBroker
 from dataflow.broker.java import find_java
-from dataflow.broker.process import start_time
 from dataflow.broker.ready import PORTS, free_ports, port_is_free
 from dataflow.errors import EmbeddedBrokerError
+from dataflow.processes import start_time
 from tests.broker.helpers import consume, create_topic, produce
 
 pytestmark = pytest.mark.broker

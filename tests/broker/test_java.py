@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dataflow.broker.java import JavaRuntime, find_java, parse_java_version
-from dataflow.broker.process import archive_name, jvm_options
+from dataflow.broker.jvm import archive_name, jvm_options
 from dataflow.errors import EmbeddedBrokerError
 from tests.broker.helpers import program
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dataflow import CameraProducer
+from dataflow.camera import CameraStats
 from dataflow.config import Config, parse_config
+from dataflow.messages import WorkItem
+from dataflow.transport.base import Record
 from tests.camera.fake import FakeTransport
 
 Pixels = NDArray[np.uint8]
+Make = Callable[..., CameraProducer]
+"""Makes a camera, by default of a pace that never waits."""
 
 DECLARATION = """
 version: 1
@@ -56,6 +63,16 @@ def config() -> Config:
 @pytest.fixture
 def transport() -> FakeTransport:
     return FakeTransport()
+
+
+@pytest.fixture
+def make(config: Config, transport: FakeTransport) -> Make:
+    def make(name: str = "gate-1", kind: str = "fixed", **options: Any) -> CameraProducer:
+        options.setdefault("pace", "fast")
+        options.setdefault("rng", np.random.default_rng(7))
+        return CameraProducer(name, kind, config=config, transport=transport, **options)
+
+    return make
 
 
 def picture(number: int = 0, *, width: int = 64, height: int = 48) -> Pixels:
@@ -110,3 +127,24 @@ def folder(tmp_path: Path) -> Path:
     assert cv2.imwrite(str(path / "frame3.png"), picture(3))
     (path / "notes.txt").write_text("not a picture")
     return path
+
+
+def items(records: list[Record]) -> list[WorkItem]:
+    return [WorkItem.from_record(list(r.headers), r.value) for r in records]
+
+
+def balanced(stats: CameraStats) -> bool:
+    return stats.captured * len(stats.pipelines) == stats.acked + stats.lost + stats.open
+
+
+def check_account(transport: FakeTransport, stats: CameraStats) -> None:
+    """Every sequence number of every pipeline is acknowledged or listed as dropped, once."""
+    for pipeline in stats.pipelines:
+        reports = [r for r in transport.reports() if r.pipeline == pipeline]
+        acked = [i.frame.sequence for i in items(transport.work()) if i.pipeline == pipeline]
+        dropped = [d.sequence for r in reports for d in r.dropped]
+        assert sorted(acked + dropped) == list(range(stats.captured))
+        assert [r.closed for r in reports].count(True) == 1
+        last = reports[-1]
+        assert last.closed
+        assert (last.produced, last.acked) == (stats.captured, len(acked))

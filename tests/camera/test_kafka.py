@@ -12,9 +12,10 @@ from dataflow import CameraProducer
 from dataflow.accounting import CameraReport, parse_report
 from dataflow.broker import BrokerSettings, EmbeddedBroker
 from dataflow.camera import BufferConfig
-from dataflow.config import Config, TopicNames, declared_topics, parse_config
+from dataflow.config import Config, TopicNames, parse_config
 from dataflow.errors import BrokerError
 from dataflow.messages import WorkItem
+from dataflow.topics import create_declared_topics
 from dataflow.transport.base import Received
 from dataflow.transport.kafka import KafkaTransport
 from tests.camera.conftest import DECLARATION, MakeVideo, jpeg, number_of
@@ -27,10 +28,7 @@ def declare(servers: str) -> Config:
     name = f"cam-{uuid.uuid4().hex[:8]}"
     config = parse_config(DECLARATION.replace("deployment: test", f"deployment: {name}"))
     with KafkaTransport.from_config(config, bootstrap_servers=servers) as transport:
-        admin = transport.admin()
-        for spec in declared_topics(config):
-            admin.create(spec)
-        admin.close()
+        create_declared_topics(config, transport)
     return config
 
 

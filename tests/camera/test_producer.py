@@ -2,67 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from dataflow import CameraProducer
-from dataflow.accounting import CameraReport
-from dataflow.camera import BackoffConfig, BufferConfig, CameraStats, Frame, SourceSpec, WhenFull
-from dataflow.config import Config, declared_topics
+from dataflow.camera import BufferConfig, CameraStats
+from dataflow.config import Config
 from dataflow.errors import (
-    BrokerError,
     ConfigError,
     ImageError,
-    RecordTooLargeError,
-    SourceEnded,
     SourceError,
 )
 from dataflow.messages import WorkItem
-from dataflow.transport.base import Record
+from dataflow.topics import create_declared_topics
 from dataflow.transport.memory import MemoryTransport
-from tests.camera.conftest import Clock, MakeVideo, Pixels, jpeg, number_of, picture
+from tests.camera.conftest import (
+    DECLARATION,
+    Clock,
+    Make,
+    MakeVideo,
+    balanced,
+    check_account,
+    items,
+    jpeg,
+    number_of,
+    picture,
+)
 from tests.camera.fake import FakeTransport
-
-Make = Callable[..., CameraProducer]
-
-
-@pytest.fixture
-def make(config: Config, transport: FakeTransport) -> Make:
-    def make(name: str = "gate-1", kind: str = "fixed", **options: Any) -> CameraProducer:
-        options.setdefault("pace", "fast")
-        options.setdefault("rng", np.random.default_rng(7))
-        return CameraProducer(name, kind, config=config, transport=transport, **options)
-
-    return make
-
-
-def items(records: list[Record]) -> list[WorkItem]:
-    return [WorkItem.from_record(list(r.headers), r.value) for r in records]
-
-
-def balanced(stats: CameraStats) -> bool:
-    return stats.captured * len(stats.pipelines) == stats.acked + stats.lost + stats.open
-
-
-def check_account(transport: FakeTransport, stats: CameraStats) -> None:
-    """Every sequence number of every pipeline is acknowledged or listed as dropped, once."""
-    for pipeline in stats.pipelines:
-        reports = [r for r in transport.reports() if r.pipeline == pipeline]
-        acked = [i.frame.sequence for i in items(transport.work()) if i.pipeline == pipeline]
-        dropped = [d.sequence for r in reports for d in r.dropped]
-        assert sorted(acked + dropped) == list(range(stats.captured))
-        assert [r.closed for r in reports].count(True) == 1
-        last = reports[-1]
-        assert last.closed
-        assert (last.produced, last.acked) == (stats.captured, len(acked))
 
 
 def test_a_video_arrives_whole_and_in_order(
@@ -230,308 +200,12 @@ def test_bytes_that_are_no_image_are_dropped_with_the_reason(
     check_account(transport, camera.stats)
 
 
-@settings(
-    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
-@given(
-    fates=st.lists(
-        st.sampled_from(["ok", "ok", "ok", "fails", "too-large", "refused", "full"]),
-        min_size=1,
-        max_size=40,
-    ),
-    policy=st.sampled_from(["drop-oldest", "drop-newest", "block"]),
-    frames=st.integers(1, 4),
-    kind=st.sampled_from(["fixed", "both"]),
-)
-def test_captured_is_acked_plus_dropped(
-    config: Config, fates: list[str], policy: WhenFull, frames: int, kind: str
-) -> None:
-    transport = FakeTransport()
-    transport.capacity = 3
-
-    def fate(record: Record) -> str:
-        if not record.topic.endswith(".work"):
-            return "ok"
-        return fates[items([record])[0].frame.sequence % len(fates)]
-
-    def on_send(record: Record) -> None:
-        if fate(record) == "refused":
-            raise BrokerError("no such topic")
-
-    def verdict(record: Record) -> BrokerError | None:
-        if fate(record) == "fails":
-            return BrokerError("timed out")
-        return RecordTooLargeError("too large") if fate(record) == "too-large" else None
-
-    transport.on_send, transport.verdict = on_send, verdict
-    camera = CameraProducer(
-        "c",
-        kind,
-        source=[jpeg()] * 60,
-        config=config,
-        transport=transport,
-        pace="fast",
-        buffer=BufferConfig(frames=frames, in_flight=2, when_full=policy),
-        report_every=0.0,
-    )
-    with camera:
-        report = camera.run()
-    assert report.captured == 60
-    assert report.open == 0
-    assert balanced(report)
-    if policy == "block":
-        assert "buffer-full" not in report.dropped
-    check_account(transport, camera.stats)
-
-
-def test_reasons_of_failed_deliveries(make: Make, transport: FakeTransport) -> None:
-    errors = [None, BrokerError("timed out"), RecordTooLargeError("large"), None]
-
-    def verdict(record: Record) -> BrokerError | None:
-        return errors[items([record])[0].frame.sequence] if record.topic[-4:] == "work" else None
-
-    def on_send(record: Record) -> None:
-        if record.topic[-4:] == "work" and items([record])[0].frame.sequence == 3:
-            raise RecordTooLargeError("larger than message.max.bytes")
-
-    transport.verdict, transport.on_send = verdict, on_send
-    with make(source=[picture()] * 4) as camera:
-        report = camera.run()
-    assert dict(report.dropped) == {"delivery-failed": 1, "too-large": 2}
-    assert (report.failed, report.acked) == (2, 1)
-    reasons = {d.sequence: d.reason for r in transport.reports() for d in r.dropped}
-    camera_reasons = {1: "delivery-failed", 2: "too-large", 3: "too-large"}
-    assert reasons == camera_reasons
-
-
-def test_a_full_client_holds_the_sender_until_there_is_room(
-    make: Make, transport: FakeTransport
-) -> None:
-    transport.capacity = 1
-    with make(source=[picture()] * 20) as camera:
-        report = camera.run()
-    assert report.acked == 20
-    assert transport.full > 0
-
-
-def test_a_broker_that_is_away_leaves_the_choice_to_the_policy(
-    make: Make, transport: FakeTransport
-) -> None:
-    limits = BufferConfig(frames=3, in_flight=2, when_full="drop-oldest")
-    camera = make(buffer=limits)
-    camera.open()
-    transport.held.set()
-    for _ in range(50):
-        camera.send(jpeg())
-    stats = camera.stats
-    assert stats.sent <= 2
-    assert stats.dropped["buffer-full"] >= 50 - 3 - 3
-    assert balanced(stats)
-    transport.held.clear()  # it is back
-    report = camera.close()
-    newest = [item.frame.sequence for item in items(transport.work())][-3:]
-    assert newest == [47, 48, 49]
-    assert balanced(report)
-    assert report.open == 0
-    check_account(transport, report)
-
-
-def test_a_broker_that_never_comes_back_ends_in_a_final_account(
-    make: Make, transport: FakeTransport
-) -> None:
-    camera = make(buffer=BufferConfig(frames=5, in_flight=2, when_full="drop-newest"))
-    camera.open()
-    transport.held.set()
-    for _ in range(10):
-        camera.send(jpeg())
-    report = camera.close(timeout=0.0)
-    assert report.open == 0
-    assert report.acked == 0
-    assert set(report.dropped) <= {"delivery-failed", "unsent", "buffer-full"}
-    assert report.lost == 10
-
-
-def test_reports_that_get_lost_are_told_again(make: Make, transport: FakeTransport) -> None:
-    lose = [True]
-
-    def verdict(record: Record) -> BrokerError | None:
-        if record.topic.endswith(".accounting"):
-            return BrokerError("timed out") if lose[0] else None
-        return BrokerError("timed out") if items([record])[0].frame.sequence == 0 else None
-
-    transport.verdict = verdict
-    with make(source=[picture()] * 30, report_every=0.0) as camera:
-        camera.run()
-        assert transport.reports() == []
-        lose[0] = False
-    assert [d.sequence for r in transport.reports() for d in r.dropped] == [0]
-    assert transport.reports()[-1].closed
-
-
-def test_reports_are_repeated_with_the_key_of_the_account(
-    make: Make, transport: FakeTransport
-) -> None:
-    with make(source=[picture()] * 5, report_every=0.0) as camera:
-        camera.run()
-    records = [r for r in transport.records if r.topic == "test.accounting"]
-    assert {r.key for r in records} == {f"camera/gate-1/{camera.stream}/one".encode()}
-    produced = [r.produced for r in transport.reports()]
-    assert len(produced) > 1
-    assert produced == sorted(produced)
-    last = json.loads(records[-1].value or b"")
-    assert (last["type"], last["version"], last["kind"]) == ("camera", 1, "fixed")
-    assert CameraReport.model_validate(last).closed
-
-
-class Flaky:
-    """A live source that gives some frames and is then lost."""
-
-    fps: float | None = 10.0
-    finite = False
-    live = True
-    name = "flaky"
-
-    def __init__(self, frames: int) -> None:
-        self.left = frames
-
-    def read(self) -> Frame:
-        if not self.left:
-            raise SourceError("flaky: gone")
-        self.left -= 1
-        return Frame(jpeg())
-
-    def close(self) -> None:
-        self.left = 0
-
-
-@pytest.mark.parametrize(("fps", "captured"), [(5.0, 10), (10.0, 20), (60.0, 20), (None, 20)])
-def test_a_live_source_gives_the_pace_and_is_thinned_by_time(
-    make: Make, clock: Clock, fps: float | None, captured: int
-) -> None:
-    class Live(Flaky):
-        def read(self) -> Frame:
-            clock.now += 0.1
-            if not self.left:
-                raise SourceEnded("over")
-            return super().read()
-
-    with make(source=Live(20), fps=fps, pace="realtime", monotonic=clock, sleep=clock.sleep) as c:
-        report = c.run()
-    assert (report.captured, report.skipped) == (captured, 20 - captured)
-    assert clock.slept == []
-
-
-def test_a_lost_live_source_is_opened_again_with_growing_waits(
-    make: Make, monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> None:
-    # Two frames; then four failed tries; three frames; then one frame.
-    script: Iterator[int] = iter([2, 0, 0, 0, 0, 3, 1])
-
-    def open_scripted(spec: SourceSpec, *, loop: bool) -> Flaky:
-        del spec, loop
-        frames = next(script)
-        if not frames:
-            raise SourceError("flaky: does not answer")
-        return Flaky(frames)
-
-    monkeypatch.setattr("dataflow.camera.producer.open_source", open_scripted)
-    backoff = BackoffConfig(first=1.0, most=5.0, jitter=0.0)
-    with make(source="rtsp://x", reconnect=backoff, monotonic=clock, sleep=clock.sleep) as camera:
-        report = camera.run(max_frames=6)
-    assert (report.captured, report.acked, report.reconnects) == (6, 6, 2)
-    assert clock.slept == [1.0, 2.0, 4.0, 5.0, 5.0, 1.0]
-
-
-def test_a_real_network_stream_comes_back(make: Make, transport: FakeTransport) -> None:
-    from tests.camera.mjpeg import MjpegServer  # noqa: PLC0415 - for this test alone
-
-    backoff = BackoffConfig(first=0.01, most=0.01)
-    with MjpegServer(frames=12) as server, make(source=server.url, reconnect=backoff) as camera:
-        report = camera.run(max_frames=20)
-        assert server.calls >= 2
-    assert report.captured == report.acked == 20
-    assert report.reconnects >= 1
-    assert len({item.frame.stream for item in items(transport.work())}) == 1
-
-
-def test_an_iterator_that_fails_ends_the_run_after_a_flush(
-    make: Make, transport: FakeTransport
-) -> None:
-    def frames() -> Iterator[Pixels]:
-        yield picture()
-        raise OSError("unplugged")
-
-    with make(source=frames()) as camera:
-        with pytest.raises(SourceError, match="unplugged"):
-            camera.run()
-        assert camera.stats.acked == 1
-    check_account(transport, camera.stats)
-
-
-def test_a_source_that_hangs_is_left_behind(
-    make: Make, monkeypatch: pytest.MonkeyPatch, transport: FakeTransport
-) -> None:
-    released = threading.Event()
-
-    class Hanging(Flaky):
-        def read(self) -> Frame:
-            if not self.left:
-                released.wait()
-                raise SourceEnded("let go")
-            return super().read()
-
-    monkeypatch.setattr("dataflow.camera.capture._GRACE_SECONDS", 0.01)
-    monkeypatch.setattr("dataflow.camera.producer.open_source", lambda *_, **__: Hanging(2))
-    with make(source="rtsp://x") as camera:
-        report = camera.run(duration=0.1)
-    released.set()
-    assert report.acked == 2
-    check_account(transport, camera.stats)
-
-
 def test_a_missing_source_is_told_before_the_broker_is_asked(
     make: Make, transport: FakeTransport
 ) -> None:
     transport.away = 1000
     with pytest.raises(SourceError, match="no such file"):
         make(source="missing.mp4").run()
-
-
-def test_waiting_for_a_broker_that_comes(
-    make: Make, transport: FakeTransport, clock: Clock
-) -> None:
-    transport.away = 3
-    with make(source=[picture()], monotonic=clock, sleep=clock.sleep) as camera:
-        assert camera.run().acked == 1
-    assert len(clock.slept) == 3
-
-
-def test_waiting_for_a_broker_has_an_end(
-    make: Make, transport: FakeTransport, clock: Clock
-) -> None:
-    transport.away = 10**6
-    camera = make(wait_for_broker=20.0, monotonic=clock, sleep=clock.sleep)
-    with pytest.raises(BrokerError, match="gate-1 cannot publish: no broker"):
-        camera.open()
-    assert sum(clock.slept) == pytest.approx(20.0)
-    assert transport.closed
-
-
-def test_a_missing_topic_is_an_error_at_the_start(make: Make, transport: FakeTransport) -> None:
-    transport.topics = {"test.look.work": 3}
-    with pytest.raises(BrokerError, match=r"topic test\.accounting"):
-        make(wait_for_broker=0.0).open()
-
-
-def test_a_fault_of_the_sender_is_raised(make: Make, transport: FakeTransport) -> None:
-    def broken(record: Record) -> None:
-        raise ZeroDivisionError(record.topic)
-
-    transport.on_send = broken
-    camera = make(source=[picture()], loop=True)
-    with pytest.raises(BrokerError, match="the sender failed: test"):
-        camera.run()
-    assert balanced(camera.close())
 
 
 @pytest.mark.parametrize(
@@ -577,8 +251,7 @@ def test_streams_sort_by_time_and_differ(config: Config) -> None:
 
 def test_it_runs_on_the_in_memory_transport(config: Config) -> None:
     with MemoryTransport() as transport:
-        for spec in declared_topics(config):
-            transport.admin().create(spec)
+        create_declared_topics(config, transport)
         with CameraProducer(
             "c", config=config, transport=transport, source=[jpeg(i) for i in range(5)]
         ) as camera:
@@ -591,8 +264,6 @@ def test_it_runs_on_the_in_memory_transport(config: Config) -> None:
 
 
 def test_the_declaration_may_be_a_path(tmp_path: Path, transport: FakeTransport) -> None:
-    from tests.camera.conftest import DECLARATION  # noqa: PLC0415 - for this test alone
-
     path = tmp_path / "topics.yaml"
     path.write_text(DECLARATION)
     with CameraProducer("c", config=path, transport=transport) as camera:

@@ -13,10 +13,12 @@ import pytest
 
 import cli.forecaster as command
 from cli import forecaster_record
-from dataflow.config import declared_topics, load_config
+from cli.forecaster_options import parse_numbers
+from dataflow.config import load_config
 from dataflow.errors import ConfigError
 from dataflow.messages import FrameId, WorkItem
 from dataflow.results import build_result
+from dataflow.topics import create_declared_topics
 from dataflow.transport import Record
 from dataflow.transport.memory import MemoryTransport
 from forecasting.generators import GENERATORS
@@ -181,8 +183,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryT
     """topics.yaml, and an in-memory cluster in place of Kafka."""
     (tmp_path / "topics.yaml").write_text(TOPICS)
     transport = MemoryTransport()
-    for spec in declared_topics(load_config(tmp_path / "topics.yaml")):
-        transport.admin().create(spec)
+    create_declared_topics(load_config(tmp_path / "topics.yaml"), transport)
     monkeypatch.setattr(command, "open_transport", lambda _: transport)
     yield transport
     transport.close()
@@ -252,10 +253,10 @@ def test_an_undeclared_pipeline_is_refused(videojam: Videojam, cluster: MemoryTr
 
 
 def test_numbers_are_parsed_strictly() -> None:
-    assert command.parse_numbers("15, 20,7.5", "--fps") == (15.0, 20.0, 7.5)
+    assert parse_numbers("15, 20,7.5", "--fps") == (15.0, 20.0, 7.5)
     for text in ("", "15,,20", "0", "inf", "nan"):
         with pytest.raises(ConfigError):
-            command.parse_numbers(text, "--fps")
+            parse_numbers(text, "--fps")
 
 
 @pytest.mark.shared_data

@@ -74,6 +74,31 @@ def test_every_faulty_function_is_named_with_its_line(videojam: Videojam, tmp_pa
     )
 
 
+def test_a_faulty_balancer_or_forecaster_is_named_with_its_line(
+    videojam: Videojam, tmp_path: Path
+) -> None:
+    text = declaration_text(
+        functions="  first:\n    plugin: emulated\n    balancing:\n      policy: wrr\n"
+        "      parameters:\n        keep_daed: true\n"
+        "  second:\n    plugin: emulated\n    balancing:\n      forecaster: dense\n"
+        "      forecaster_parameters:\n        model: absent.tflite"
+    )
+    (tmp_path / "topics.yaml").write_text(text)
+    lines = text.splitlines()
+    parameter = lines.index("        keep_daed: true") + 1
+    model = lines.index("        model: absent.tflite") + 1
+    result = videojam("validate")
+    assert result.exit_code == 1
+    assert (
+        f"topics.yaml:{parameter}: functions.first.balancing.parameters.keep_daed: "
+        "unknown parameter\n  remedy: did you mean 'keep_dead'?"
+    ) in result.stderr
+    assert (
+        f"topics.yaml:{model}: functions.second.balancing.forecaster_parameters.model: "
+        "absent.tflite: the network cannot be read"
+    ) in result.stderr
+
+
 def test_a_missing_declaration_names_init(videojam: Videojam) -> None:
     result = videojam("validate", "--config", "elsewhere.yaml")
     assert result.exit_code == 1

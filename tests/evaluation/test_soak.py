@@ -63,12 +63,21 @@ def test_a_frame_that_has_not_ended_is_unaccounted_for() -> None:
 
 def test_growth_is_told_of_replicas_that_are_old_enough() -> None:
     growing = [Sample(age=age, megabytes=100 + age / 20, threads=9) for age in range(0, 600, 10)]
-    result = outcome(growing)
-    assert result.growth() == {"ocr-0": pytest.approx(3.0)}
-    assert result.threads() == {"ocr-0": (9, 9)}
-    assert outcome(growing[:12]).growth() == {}
-    start_up = [Sample(age=age, megabytes=min(age, 100), threads=9) for age in range(0, 600, 10)]
-    assert outcome(start_up).growth() == {"ocr-0": pytest.approx(0.0, abs=1e-9)}
+    ((name, trend),) = outcome(growing).trends().items()
+    assert name == "ocr-0"
+    assert trend.growth == pytest.approx(3.0)
+    assert trend.leaking
+    young = outcome(growing[:15]).trends()["ocr-0"]
+    assert not young.leaking
+    assert str(young) == "too young to tell growth, 9 to 9 threads"
+    assert outcome(growing[:12]).trends() == {}
+    start_up = [
+        Sample(age=age, megabytes=min(age, 100), threads=9 + age % 4) for age in range(0, 600, 10)
+    ]
+    steady = outcome(start_up).trends()["ocr-0"]
+    assert steady.growth == pytest.approx(0.0, abs=1e-9)
+    assert (steady.fewest, steady.most) == (9, 11)
+    assert not steady.leaking
 
 
 def test_harm_is_of_every_kind_and_the_same_for_one_seed() -> None:

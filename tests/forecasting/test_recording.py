@@ -8,11 +8,12 @@ import pytest
 
 from cli.forecaster_record import LoadWatch
 from dataflow.accounting import DropReport
-from dataflow.config import declared_topics, parse_config
+from dataflow.config import parse_config
 from dataflow.errors import ConfigError
 from dataflow.functions.base import Box, Detection
 from dataflow.messages import FrameId, Part, WorkItem
 from dataflow.results import build_result
+from dataflow.topics import create_declared_topics
 from dataflow.transport import Record
 from dataflow.transport.memory import MemoryTransport
 from forecasting.errors import TraceError
@@ -37,8 +38,7 @@ results: {partitions: 2}
 @pytest.fixture
 def transport() -> Iterator[MemoryTransport]:
     with MemoryTransport() as transport:
-        for spec in declared_topics(CONFIG):
-            transport.admin().create(spec)
+        create_declared_topics(CONFIG, transport)
         yield transport
 
 

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import logging
+import re
 from importlib.metadata import EntryPoint
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from forecasting import ForecasterParams, GuardedForecaster, Loads, Window, build_forecaster
+from forecasting import (
+    ForecasterParams,
+    GuardedForecaster,
+    Loads,
+    Window,
+    build_forecaster,
+    check_forecaster,
+)
 from forecasting import registry as registry_module
 from forecasting.errors import ForecasterModelError, ForecasterSettingsError
 from forecasting.registry import GROUP, available, load_forecaster
@@ -34,6 +42,41 @@ class Missing(Plugin):
 
     def __init__(self, *_: object) -> None:
         raise ForecasterModelError("there is no model")
+
+
+class Crashing(Plugin):
+    """Its constructor has a fault."""
+
+    def __init__(self, *_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+
+class Narrow(Plugin):
+    """Answers one slot, whatever the window."""
+
+    def forecast(self, histories: Loads) -> Loads:
+        return super().forecast(histories)[:, :1]
+
+
+class OneForAll(Plugin):
+    """Answers for one replica only."""
+
+    def forecast(self, histories: Loads) -> Loads:
+        return super().forecast(histories)[:1]
+
+
+class Failing(Plugin):
+    """Cannot forecast."""
+
+    def forecast(self, histories: Loads) -> Loads:
+        raise ValueError(f"not from {len(histories)}")
+
+
+class Unsure(Plugin):
+    """Answers what is no number."""
+
+    def forecast(self, histories: Loads) -> Loads:
+        return super().forecast(histories) * np.float32("nan")
 
 
 class Answers:
@@ -96,10 +139,37 @@ def test_what_is_registered_wrongly_is_refused(
         load_forecaster("theirs")
 
 
+@pytest.mark.parametrize("name", sorted(available()))
+def test_all_that_ship_pass_the_check(name: str) -> None:
+    check_forecaster(name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("Missing", "there is no model"),
+        ("Crashing", "theirs cannot be made: ZeroDivisionError: by zero"),
+        ("Narrow", r"theirs answers \(1, 1\) to \(1, 6\) where \(1, 3\) is wanted"),
+        ("OneForAll", r"theirs answers \(1, 3\) to \(3, 6\) where \(3, 3\) is wanted"),
+        ("Failing", r"cannot forecast from \(1, 6\): ValueError: not from 1"),
+        ("Unsure", "no number"),
+    ],
+)
+def test_a_forecaster_is_checked_before_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str, said: str
+) -> None:
+    install(monkeypatch, theirs=f"{HERE}:{kind}")
+    with pytest.raises(ForecasterModelError, match=said):
+        check_forecaster("theirs", SMALL)
+    with caplog.at_level(logging.WARNING, "videojam.forecasting"):
+        check_forecaster("theirs", SMALL, when_broken="last-window")
+    assert re.search(said, caplog.text)
+
+
 def test_a_wrong_parameter_is_named_with_the_nearest() -> None:
     with pytest.raises(ForecasterSettingsError, match="did you mean 'alpha'") as caught:
         build_forecaster("ewma", SMALL, {"alhpa": 0.5})
-    assert caught.value.key == "alhpa"
+    assert caught.value.key == "forecaster_parameters.alhpa"
     with pytest.raises(ForecasterSettingsError) as caught:
         build_forecaster("ewma", SMALL, {"alpha": 3})
     assert caught.value.value == 3

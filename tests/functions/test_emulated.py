@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dataflow.functions.base import Function, Item
-from dataflow.functions.emulated import Emulated, EmulatedParams, seconds_for_batch, spin_cpu
+from dataflow.functions.emulated import (
+    Emulated,
+    EmulatedParams,
+    TrafficObjects,
+    seconds_for_batch,
+    spin_cpu,
+)
 from dataflow.images import encode_jpeg
 
 JPEG = encode_jpeg(np.zeros((90, 160, 3), np.uint8))
@@ -95,6 +101,8 @@ def test_decreasing_batch_times_are_refused() -> None:
         {"objects_per_item": True},
         {"objects_per_item": {"distribution": "from", "probabilities": [0.5, 0.2]}},
         {"objects_per_item": {"distribution": "poisson", "mean": 2, "lambda": 2}},
+        {"objects_per_item": {"distribution": "traffic", "swing": 1.5}},
+        {"objects_per_item": {"distribution": "traffic", "phase": 0}},
         {"batching": {"fixed": 0, "per_item": 0}},
         {"per_batch_size": {}},
         {"per_batch_size": {0: 0.1}},
@@ -126,6 +134,7 @@ def test_a_throttled_device_takes_longer() -> None:
             3,
             {"distribution": "poisson", "mean": 2.5},
             {"distribution": "from", "probabilities": [0.2, 0.3, 0.5]},
+            {"distribution": "traffic"},
         ]
     ),
 )
@@ -180,6 +189,34 @@ def test_poisson_and_listed_numbers_of_objects_follow_their_distribution() -> No
     counts = np.array([len(found) for found in listed.process(items(3000))])
     assert set(counts) == {0, 2}
     assert (counts == 2).mean() == pytest.approx(0.75, abs=0.03)
+
+
+def test_traffic_has_its_mean_and_comes_in_phases() -> None:
+    def counts(**declared: float) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        traffic = TrafficObjects.model_validate(
+            {"distribution": "traffic", "most": 100, **declared}
+        )
+        return np.array(traffic.counts(np.random.default_rng(1), 30_000))
+
+    bursty = counts(mean=3.0, swing=0.8, phase=90, dwell=8)
+    assert bursty.mean() == pytest.approx(3.0, abs=0.35)
+    near = np.corrcoef(bursty[:-1], bursty[1:])[0, 1]
+    far = np.corrcoef(bursty[:-1000], bursty[1000:])[0, 1]
+    assert near > 0.8  # a frame looks like the one before
+    assert abs(far) < 0.2  # and not like one long before
+    even = counts(mean=3.0, swing=0.0, phase=90, dwell=8)
+    assert even.var() == pytest.approx(3.0, abs=0.4)  # Poisson
+    assert bursty.var() > 2 * even.var()
+    assert counts(mean=50.0, most=20).max() == 20
+
+
+def test_the_objects_found_are_those_of_the_traffic() -> None:
+    function = emulated(objects_per_item={"distribution": "traffic", "most": 6})
+    found = [len(objects) for objects in function.process(items(200, start=1000))]
+    assert max(found) <= 6
+    assert len(set(found)) > 2
+    # Across the border of two blocks, too, it is the camera and the frame that decide.
+    assert [len(function.process(items(1, start=n))[0]) for n in range(1000, 1200)] == found
 
 
 def test_images_are_not_decoded() -> None:

@@ -13,6 +13,7 @@ from dataflow.errors import ConfigError
 from dataflow.functions.base import Box
 from dataflow.functions.plate_ocr import PlateOcr, PlateOcrParams
 from evaluation.benchmarks import plate_ocr as benchmark
+from tests.evaluation.commands import end_of
 from tests.functions.plates import car_picture, item_of, plate_picture
 
 SHARED = Path(
@@ -55,32 +56,45 @@ def test_the_list_is_read(photographs: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("0.jpg\t1\t2\t3\n", "truth.tsv:1"), ("none.jpg\t1\t2\t3\t4\tABC\n", "none.jpg")],
+    [
+        (b"0.jpg\t1\t2\t3\n", "truth.tsv:1"),
+        (b"none.jpg\t1\t2\t3\t4\tABC\n", "none.jpg"),
+        (b"0.jpg\t1\t2\t3\t4\t--\n", "letters or digits"),
+        (b"\xff\n", "no text"),
+        (b"", "no photograph is listed"),
+    ],
 )
-def test_a_bad_line_is_named(photographs: Path, line: str, message: str) -> None:
-    (photographs / "truth.tsv").write_text(line)
+def test_a_bad_list_is_named(photographs: Path, line: bytes, message: str) -> None:
+    (photographs / "truth.tsv").write_bytes(line)
     with pytest.raises(ConfigError, match=message):
         benchmark.load_photographs(photographs)
 
 
-def test_missing_data_is_an_error_a_person_can_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert benchmark.main(["--data", str(tmp_path / "nowhere")]) == 2
-    assert "--data" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--data", "nowhere"], "nowhere"),
+        (["--data", ".", "--readers", "nobody"], "'nobody' is none of"),
+        (["--data", ".", "--locators", "nobody"], "'nobody' is none of"),
+        (["--data", ".", "--views", "0"], "--views"),
+    ],
+)
+def test_what_is_wrong_is_an_error_a_person_can_read(arguments: list[str], says: str) -> None:
+    ended = end_of(benchmark.main, *arguments)
+    assert ended.code == 2
+    assert says in ended.err
 
 
-def test_the_table_is_printed_and_written(
-    photographs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_is_printed_and_written(photographs: Path) -> None:
     rows, table = photographs / "rows.json", photographs / "table.md"
     arguments = ["--data", str(photographs), "--readers", "crnn", "--locators", "network"]
-    assert benchmark.main([*arguments, "--json", str(rows), "--markdown", str(table)]) == 0
+    ended = end_of(benchmark.main, *arguments, "--json", str(rows), "--markdown", str(table))
+    assert ended.code == 0, ended.err
     [row] = json.loads(rows.read_text())
     assert row["photographs"] == 2
     assert row["given_plates"] == row["whole_plates"] == row["whole_recall"] == 1.0
     assert "| crnn | network | 100.0 % |" in table.read_text()
-    assert "crnn" in capsys.readouterr().out
+    assert "crnn" in ended.out
 
 
 @pytest.mark.shared_data

@@ -22,6 +22,7 @@ from dataflow.functions.background_subtraction import (
 from dataflow.functions.base import Box, Detection, Function, FunctionParams, Item
 from dataflow.functions.vehicle_detection import VehicleDetection, VehicleDetectionParams
 from evaluation.benchmarks.motion_pipeline import MotionPipeline, main, read_frames
+from tests.evaluation.commands import end_of
 from tests.functions.scenes import Picture, add_car, grainy, item, need, road
 
 DATA = Path(os.environ.get("VIDEOJAM_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -279,7 +280,7 @@ def test_a_real_motorway_has_the_traffic_a_person_sees() -> None:
 
 
 def test_the_benchmark_reads_a_video_and_writes_pictures(
-    tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, rng: np.random.Generator
 ) -> None:
     background = road(rng, width=320, height=240)
     video = tmp_path / "road.avi"
@@ -290,8 +291,9 @@ def test_the_benchmark_reads_a_video_and_writes_pictures(
             add_car(picture, x=10 + 10 * (sequence - 30), y=120, colour=COLOURS[0])
         writer.write(grainy(rng, picture))
     writer.release()
-    main([str(video), "--annotated", str(tmp_path / "out"), "--every", "20"])
-    assert "45 frames, vehicles a frame: mean 0.3" in capsys.readouterr().out
+    ended = end_of(main, str(video), "--annotated", str(tmp_path / "out"), "--every", "20")
+    assert ended.code == 0, ended.err
+    assert "45 frames, vehicles a frame: mean 0.3" in ended.out
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "road-000000.jpg",
         "road-000020.jpg",

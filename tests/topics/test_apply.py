@@ -11,12 +11,14 @@ from dataflow.errors import BrokerError, ConfigError
 from dataflow.topics import (
     apply_plan,
     count_records,
+    create_declared_topics,
     delete_topics,
     make_plan,
     select_for_deletion,
     topics_of,
 )
 from dataflow.transport.base import TopicState
+from dataflow.transport.memory import MemoryTransport
 from tests.topics.declarations import declaration
 from tests.topics.fake_admin import BROKER_DEFAULTS, FakeAdmin
 from tests.topics.test_plan import CONFIGS
@@ -145,3 +147,13 @@ def test_deleting_again_after_an_interruption_is_no_error() -> None:
 def test_records_are_counted_over_all_partitions() -> None:
     admin = FakeAdmin(topics={"test.a": state("test.a", partitions=3)})
     assert count_records(CONFIG, "test.a", admin) == 21
+
+
+def test_a_new_deployment_gets_all_its_topics_or_those_asked_for() -> None:
+    whole, part = MemoryTransport(), MemoryTransport()
+    create_declared_topics(CONFIG, whole)
+    assert sorted(whole.admin().describe()) == sorted(DECLARED)
+    create_declared_topics(CONFIG, part, only=lambda name: name.endswith(".state"))
+    assert sorted(part.admin().describe()) == sorted(n for n in DECLARED if n.endswith(".state"))
+    with pytest.raises(BrokerError, match="exists"):
+        create_declared_topics(CONFIG, whole)

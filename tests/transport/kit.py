@@ -140,3 +140,8 @@ def poll_until(
 def drain(consumer: GroupConsumer | Reader, received: list[Received]) -> Callable[[], object]:
     """A step for `until`: poll once, keeping what comes."""
     return lambda: received.extend(consumer.poll(100, 0.05))
+
+
+def values(received: Collection[Received]) -> list[bytes | None]:
+    """What the records carry."""
+    return [record.value for record in received]

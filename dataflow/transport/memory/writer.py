@@ -52,6 +52,11 @@ class MemoryAtomicWriter:
                 number = record.partition
                 if number is None:
                     number = partition_for_key(record.key or b"", len(topic.logs))
+                elif not 0 <= number < len(topic.logs):
+                    raise BrokerError(
+                        f"writing to {record.topic}: no partition {number}, "
+                        f"it has {len(topic.logs)}"
+                    )
                 logs.append(topic.logs[number])
             for log, record in zip(logs, records, strict=True):
                 log.append(cluster.now_ms, record.key, record.value, tuple(record.headers))

@@ -212,3 +212,15 @@ def test_a_replica_that_does_not_know_its_rate_lets_others_have_the_work(rate: f
     work.adopt([transfer("a", 1, 1)], 0.0, 10.0)
     busy = {"a": Peer(busy=100, mu=10)}
     assert bool(sent(work, 0.0, queue(5), mu=rate, peers=busy)) == (rate == 0)
+
+
+def test_a_queue_that_is_as_good_as_full_hands_on_also_what_is_done_later_there() -> None:
+    """Better late than dropped, but only what there is no room for."""
+    slow = {"a": Peer(busy=5, mu=1)}
+    work = dispatcher(BalancingSettings(capacity=20, full=0.9))
+    work.adopt([transfer("a", 10, 10)], 0.0, 10.0)
+    assert sent(work, 0.0, queue(18), mu=10.0, peers=slow) == {}
+    assert sent(work, 0.0, queue(20), mu=10.0, peers=slow) == {"a": (19, 18)}
+    endless = dispatcher(BalancingSettings(capacity=None))
+    endless.adopt([transfer("a", 10, 10)], 0.0, 10.0)
+    assert sent(endless, 0.0, queue(20), mu=10.0, peers=slow) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import FrozenInstanceError
 
@@ -24,7 +25,13 @@ unknown = st.sampled_from(
 groups = st.lists(node, min_size=1, max_size=30)
 
 
-def policy(nodes: list[Node], least: int = 1, at: float = 0.0) -> Policy:
+def policy(
+    nodes: list[Node],
+    least: int = 1,
+    at: float = 0.0,
+    most: int | None = None,
+    late: float = math.inf,
+) -> Policy:
     return compute_policy(
         at=at,
         window=10.0,
@@ -33,6 +40,8 @@ def policy(nodes: list[Node], least: int = 1, at: float = 0.0) -> Policy:
         forecast=[n[1] for n in nodes],
         mus=[n[2] for n in nodes],
         least=least,
+        most=most,
+        late=late,
     )
 
 
@@ -89,6 +98,37 @@ def test_each_gets_its_share_of_the_capacity_to_within_one_item(nodes: list[Node
     result = policy(nodes)
     exact = result.loads.sum() * result.mus / result.mus.sum()
     assert np.abs(result.expected - exact).max() < 1 + 1e-6
+
+
+@given(groups, st.integers(1, 600), st.floats(1, 5))
+def test_queues_that_fill_up_leave_the_rest_to_slower_replicas(
+    nodes: list[Node], most: int, late: float
+) -> None:
+    limited, free = policy(nodes, most=most, late=late), policy(nodes)
+    mus = free.mus
+    limits = np.maximum(1, np.floor(most * np.minimum(1, late * mus / mus.max())))
+    total = int(free.expected.sum())
+    assert limited.expected.sum() == total  # conserved
+    assert len(limited) <= len(nodes) - 1
+    if (free.expected <= limits).all():
+        assert list(limited) == list(free)
+    elif total <= limits.sum():
+        assert (limited.expected <= limits + 1).all()
+        # Nobody gets less because somebody else is full.
+        assert (limited.expected >= np.minimum(free.expected, limits) - 1).all()
+    else:
+        assert (limited.expected >= limits).all()
+
+
+def test_what_the_fast_have_no_room_for_is_shared_by_the_slow_in_proportion() -> None:
+    nodes: list[Node] = [(100, 0, 60), (0, 0, 20), (0, 0, 10)]
+    assert policy(nodes).expected.tolist() == [67, 22, 11]
+    result = policy(nodes, most=40)
+    assert result.expected.tolist() == [40, 40, 20]
+    assert [t.urgent for t in result] == [40, 20]
+    # The fastest is full with 2/3 s of work; 4/3 s are 27 items of the second, 13 of the third, and
+    # the 21 that are left are everybody's.
+    assert policy(nodes, most=40, late=2.0).expected.tolist() == [40 + 14, 26 + 5, 13 + 2]
 
 
 @given(groups, st.lists(unknown, min_size=1, max_size=5))

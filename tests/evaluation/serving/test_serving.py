@@ -1,215 +1,22 @@
-"""The serving simulator: its truth against the reference, its clock, and what it must not lose."""
+"""The serving simulator: what it must not lose, and that policies do in it what they are for."""
 
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from typer import Typer
-from typer.testing import CliRunner
 
-from dataflow.errors import ConfigError
-from evaluation.benchmarks import serving
 from evaluation.serving.cases import Outcome, Policy, ServingCase
 from evaluation.serving.controlled import serve_controlled
 from evaluation.serving.direct import serve
-from evaluation.serving.hardware import EmulatedGpu, Hardware
-from evaluation.serving.sharing import Sharing
-from evaluation.serving.traffic import (
-    Traffic,
-    draw_traffic,
-    gaussian_rates,
-    popularity,
-    read_trace,
-    trace_rates,
-)
-from evaluation.simulation.events import Loop, Rank
-from roomie.coexecution import reference_drop
+from evaluation.serving.hardware import Hardware
+from evaluation.serving.traffic import Traffic, draw_traffic, gaussian_rates, popularity
 from roomie.costs import PairCosts
 from roomie.devices import load_devices
 from roomie.profiles import ProfileStore
-from roomie.tables import KernelTable, kernel_table
 from tests.roomie.kit import A100, kernel, profile
-
-FULL = kernel(blocks=100_000, threads=256, us=100)
-"""Fills the GPU."""
-SMALL = kernel(blocks=108, threads=256, us=73)
-"""One block an SM: an eighth of the warps."""
-
-
-def mixed(name: str, lengths: list[int]) -> KernelTable:
-    kernels = [
-        kernel(blocks=100_000 if n % 2 else 108 * (1 + n % 5), us=length, threads=256)
-        for n, length in enumerate(lengths)
-    ]
-    return kernel_table(profile(name, kernels=kernels))
-
-
-# -- the truth ----------------------------------------------------------------------------------
-
-
-def test_alone_a_model_is_not_stretched_and_two_that_fill_the_gpu_take_twice_as_long() -> None:
-    full, small = (kernel_table(profile("n", kernels=[k])) for k in (FULL, SMALL))
-    sharing = Sharing({0: full, 1: small})
-    assert sharing.stretch((0,)) == 1
-    assert sharing.stretch((0, 0)) == pytest.approx(2)
-    assert sharing.stretch((0, 0, 0)) == pytest.approx(3)
-    assert sharing.stretch((1,) * 8) == pytest.approx(1)
-    assert sharing.stretch((1,) * 16) == pytest.approx(2)
-
-
-def test_sets_are_stretched_as_the_reference_co_execution_has_it() -> None:
-    tables = {
-        0: mixed("a", [71, 93, 37, 11, 59, 83, 29]),
-        1: mixed("b", [43, 101, 19, 67, 31]),
-        2: mixed("c", [97, 13, 53, 79, 23, 47]),
-    }
-    sharing = Sharing(tables)
-    for together in ((0, 1), (0, 2), (1, 2), (0, 1, 2)):
-        # Repeated, so that the models drift over each other as servers' do.
-        long = [
-            dataclasses.replace(
-                tables[n],
-                durations_s=np.tile(tables[n].durations_s, 40),
-                signature=np.tile(tables[n].signature, 40),
-            )
-            for n in together
-        ]
-        for drop in reference_drop(long, policy="proportional", starts=1):
-            assert sharing.stretch(together) == pytest.approx(1 + drop.slowdown, rel=0.03)
-    assert sharing.sets == 4
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 2), min_size=1, max_size=5), st.integers(0, 2))
-def test_one_more_never_makes_the_others_faster(active: list[int], more: int) -> None:
-    sharing = Sharing({n: mixed(str(n), [7 + n, 13, 5 * n + 3]) for n in range(3)})
-    without = sharing.stretch(tuple(sorted(active)))
-    with_it = sharing.stretch(tuple(sorted([*active, more])))
-    # Samples of another place are drawn anew: equal within their error.
-    assert with_it >= without * 0.97
-
-
-# -- the GPU ------------------------------------------------------------------------------------
-
-
-class Doubling(Sharing):
-    """Any two take twice as long, any three three times."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-
-    def stretch(self, active: tuple[int, ...]) -> float:
-        return float(max(1, len(active)))
-
-
-def test_batches_slow_down_while_they_overlap_and_only_then() -> None:
-    loop = Loop()
-    gpu = EmulatedGpu(loop, Doubling())
-    ends: dict[str, float] = {}
-
-    def run(name: str, at: float, seconds: float) -> None:
-        def start() -> None:
-            gpu.run(0, seconds, lambda: ends.__setitem__(name, loop.now))
-
-        loop.at(at, Rank.DATA, start)
-
-    run("long", 0.0, 4.0)
-    run("short", 1.0, 1.0)
-    run("later", 10.0, 2.0)
-    loop.run(20.0)
-    # From 1 to 3 both run at half speed.
-    assert ends == pytest.approx({"short": 3.0, "long": 5.0, "later": 12.0})
-    assert gpu.busy_s() == pytest.approx(7.0)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 10), st.floats(0.01, 5)), min_size=1, max_size=12))
-def test_work_is_conserved(batches: list[tuple[float, float]]) -> None:
-    loop = Loop()
-    gpu = EmulatedGpu(loop, Doubling())
-    done: list[float] = []
-    for at, seconds in batches:
-
-        def start(seconds: float = seconds) -> None:
-            gpu.run(0, seconds, lambda: done.append(seconds))
-
-        loop.at(at, Rank.DATA, start)
-    loop.run(1000.0)
-    assert sorted(done) == sorted(seconds for _, seconds in batches)
-    # Shared in proportion, it is busy for as long as it would be with one after the other.
-    assert gpu.busy_s() == pytest.approx(sum(done), rel=1e-6)
-
-
-# -- traffic ------------------------------------------------------------------------------------
-
-
-def test_a_trace_is_read_scaled_and_does_not_begin_in_a_gap(tmp_path: Path) -> None:
-    file = tmp_path / "trace.csv.gz"
-    counts = [0, 0, *range(10, 40), 0, *range(10, 15)]
-    text = "second,requests\n" + "".join(f"{n},{c}\n" for n, c in enumerate(counts))
-    file.write_bytes(gzip.compress(text.encode()))
-    trace = read_trace(file)
-    assert trace.tolist() == counts
-    for seed in range(30):
-        rates = trace_rates(trace, seconds=10, mean=100, generator=np.random.default_rng(seed))
-        assert rates.mean() == pytest.approx(100)
-        assert rates.min() > 0
-    fast = trace_rates(trace, seconds=5, mean=7, generator=np.random.default_rng(0), speed=7)
-    assert fast.mean() == pytest.approx(7)
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ("a,b\n1,2\n", "header"),
-        ("second,requests\n0,3\n1,x\n", "line 3|:3"),
-        ("second,requests\n0,0\n", "no requests"),
-    ],
-)
-def test_a_trace_that_is_none_is_an_error_with_its_place(
-    tmp_path: Path, content: str, says: str
-) -> None:
-    file = tmp_path / "trace.csv"
-    file.write_text(content)
-    with pytest.raises(ConfigError, match=says):
-        read_trace(file)
-
-
-def test_a_trace_that_is_too_short_or_not_there_or_broken_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="3 s only"):
-        trace_rates(np.ones(3), seconds=4, mean=1, generator=np.random.default_rng(0))
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_trace(tmp_path / "none.csv")
-    broken = tmp_path / "broken.csv.gz"
-    broken.write_bytes(gzip.compress(b"second,requests\n0,1\n")[:-9])
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_trace(broken)
-
-
-def test_requests_are_poisson_inside_the_second_and_models_follow_zipf() -> None:
-    generator = np.random.default_rng(1)
-    shares = popularity(5, 1.0, generator)
-    assert sorted(shares / shares.max(), reverse=True) == pytest.approx(
-        [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
-    )
-    rates = gaussian_rates(seconds=200, mean=500, variation=0.2, generator=generator)
-    assert rates.std() / rates.mean() == pytest.approx(0.2, abs=0.03)
-    traffic = draw_traffic(rates, shares, generator)
-    assert (np.diff(traffic.at_s) >= 0).all()
-    counted = np.bincount(traffic.at_s.astype(int), minlength=200)
-    # Poisson: the variance about the rate is the rate.
-    assert np.mean((counted - rates) ** 2 / rates) == pytest.approx(1, abs=0.25)
-    assert np.bincount(traffic.model) / len(traffic) == pytest.approx(shares, abs=0.01)
-
-
-# -- serving ------------------------------------------------------------------------------------
 
 
 def small_case(**settings: object) -> ServingCase:
@@ -328,53 +135,6 @@ def test_a_model_without_a_place_waits_for_one() -> None:
     outcome = serve(case, one("x", "least-loaded", "none"), traffic)
     assert set(outcome.model) == {0, 1}
     assert outcome.processed < 1
-
-
-# -- the command --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def command() -> Typer:
-    app = Typer()
-    app.command()(serving.main)
-    return app
-
-
-def test_the_benchmark_prints_ratios_and_says_what_is_synthetic(
-    command: Typer, tmp_path: Path
-) -> None:
-    file = tmp_path / "trace.csv"
-    lines = "".join(f"{n},{20 + n % 7}\n" for n in range(60))
-    file.write_text(f"second,requests\n{lines}")
-    out, plot = tmp_path / "out.json", tmp_path / "plot.png"
-    result = CliRunner().invoke(
-        command,
-        ["--figure", "4.4", "--loads", "0.03", "--seconds", "10",
-         "--policy", "roomie", "--policy", "infaas", "--trace", str(file),
-         "--forecaster", "ewma", "--json", str(out), "--plot", str(plot)],
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-    assert "synthetic" in result.stdout
-    assert "Fig 4.4" in result.stdout
-    assert "the thesis has up to 8.3 times" in result.stdout
-    assert '"processed_percent"' in out.read_text()
-    assert plot.stat().st_size > 1000
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--figure", "4.9"], "4.9"),
-        (["--policy", "nobody"], "nobody"),
-        (["--loads", "0.1,x"], "--loads"),
-        (["--loads", "0"], "--loads"),
-        (["--trace", "nowhere.csv"], "nowhere.csv"),
-    ],
-)
-def test_a_wrong_option_is_named(command: Typer, arguments: list[str], says: str) -> None:
-    result = CliRunner().invoke(command, arguments)
-    assert result.exit_code == 2
-    assert says in result.output
 
 
 # -- under the controller's core ----------------------------------------------------------------

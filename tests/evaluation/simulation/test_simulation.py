@@ -10,9 +10,10 @@ import pytest
 
 from agents.balancing import BALANCERS
 from evaluation.simulation.cameras import MAX_OBJECTS, Camera, frames
-from evaluation.simulation.cluster import Group, LinkSpec, ReplicaSpec
+from evaluation.simulation.cluster import Group
 from evaluation.simulation.events import Loop, Rank
 from evaluation.simulation.scenarios import Outcome, Scenario, simulate
+from evaluation.simulation.values import LinkSpec, ReplicaSpec
 
 
 def test_equal_times_happen_by_rank_and_then_in_the_order_of_scheduling() -> None:

@@ -11,8 +11,9 @@ from typing import Any, Self
 
 import yaml
 
-from dataflow.config import Config, TopicNames, declared_topics, load_config
+from dataflow.config import Config, TopicNames, load_config
 from dataflow.errors import RecordError
+from dataflow.topics import create_declared_topics
 from dataflow.transport import Record, Transport
 from roomie.control.controller import Controller
 from roomie.control.core import Core
@@ -60,11 +61,11 @@ def declare(folder: Path, servers: str, **roomie: Any) -> tuple[Path, Config]:
 
 
 def create_topics(transport: Transport, config: Config) -> None:
-    admin = transport.admin()
-    for spec in declared_topics(config):
-        if ".roomie." in spec.name or spec.name.endswith(".capacity"):
-            admin.create(spec)
-    admin.close()
+    create_declared_topics(
+        config,
+        transport,
+        only=lambda name: ".roomie." in name or name.endswith(".capacity"),
+    )
 
 
 class Node:

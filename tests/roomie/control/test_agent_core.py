@@ -2,128 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from roomie.control.agent_core import AgentCore
 from roomie.control.agent_values import (
-    Action,
-    AgentSettings,
     Load,
-    Remove,
-    Seen,
     Unload,
-    Verify,
-    Wanted,
     wanted_on,
 )
 from roomie.control.records import InstanceState, ModelSpec, PlacedInstance, Placement
 from roomie.triton.model_config import Tuning
-from roomie.triton.server import ModelState
-
-SETTINGS = AgentSettings(
-    load_seconds=10, attempts=3, backoff=1, drain_seconds=2, longest_drain=20, parallel_loads=2
-)
-TICK = 0.25
-
-
-def want(
-    *names: str, generation: int = 1, batch: int = 1, failed: bool = False
-) -> dict[str, Wanted]:
-    return {
-        name: Wanted(
-            id=name,
-            model="m",
-            tuning=Tuning(version=1, batch=batch),
-            generation=generation,
-            known_failed=failed,
-        )
-        for name in names
-    }
-
-
-@dataclass
-class Model:
-    state: ModelState
-    tuning: str
-    activity: int = 0
-    pending: int | None = 0
-    ours: bool = True
-
-
-@dataclass
-class World:
-    """A server, and an agent that acts on it."""
-
-    wanted: Mapping[str, Wanted] | None = None
-    models: dict[str, Model] = field(default_factory=dict)
-    folders: set[str] = field(default_factory=set)
-    up: bool = True
-    now: float = 0.0
-    load_fault: Callable[[str], str | None] = lambda _name: None
-    verify_fault: Callable[[str], str | None] = lambda _name: None
-    hang: bool = False
-    done: list[Action] = field(default_factory=list)
-    core: AgentCore = field(default_factory=lambda: AgentCore(SETTINGS))
-
-    def seen(self) -> dict[str, Seen] | None:
-        if not self.up:
-            return None
-        loaded = {
-            name: Seen(
-                state=m.state,
-                tuning=m.tuning if m.state == "ready" else None,
-                activity=m.activity,
-                pending=m.pending,
-                ours=m.ours,
-            )
-            for name, m in self.models.items()
-        }
-        return {name: Seen(state="unavailable") for name in self.folders} | loaded
-
-    def act(self, action: Action) -> None:
-        self.done.append(action)
-        if self.hang:
-            return
-        fault: str | None = None
-        match action:
-            case Load():
-                self.folders.add(action.id)
-                fault = self.load_fault(action.id) if self.up else "no answer"
-                if fault is None:
-                    self.models[action.id] = Model("ready", str(action.wanted.tuning))
-            case Verify():
-                fault = self.verify_fault(action.id) if self.up else "no answer"
-            case Unload():
-                self.models.pop(action.id, None)
-            case Remove():
-                self.folders.discard(action.id)
-        self.core.finished(action, fault, self.now)
-
-    def tick(self, seconds: float = TICK) -> list[Action]:
-        self.now += seconds
-        actions = self.core.decide(self.wanted, self.seen(), self.now)
-        for action in actions:
-            self.act(action)
-        return actions
-
-    def run(self, seconds: float = 30.0) -> None:
-        for _ in range(round(seconds / TICK)):
-            self.tick()
-
-    def states(self) -> dict[str, InstanceState]:
-        return {report.id: report.state for report in self.core.reports(self.now)}
-
-    def reason(self, name: str) -> str | None:
-        return next(r.reason for r in self.core.reports(self.now) if r.id == name)
-
-    def kinds(self, name: str) -> list[str]:
-        return [type(action).__name__ for action in self.done if action.id == name]
+from tests.roomie.control.agent_world import SETTINGS, TICK, Model, World, want
 
 
 def test_what_is_wanted_is_loaded_verified_and_then_ready() -> None:
@@ -416,87 +307,6 @@ def test_an_instance_that_its_worker_cannot_run_fails_at_once_with_the_reason() 
     assert world.done == []
     assert world.states() == {"a": "failed"}
     assert world.reason("a") == "worker w has no GPU w/7"
-
-
-def steps_of(plan: Callable[[World], None]) -> int:
-    world = World()
-    plan(world)
-    return len(world.done)
-
-
-def converge(world: World) -> None:
-    world.models["orphan"] = Model("ready", "version=9")
-    world.models["old"] = Model("ready", str(Tuning(version=1, batch=8)))
-    world.folders |= {"orphan", "old", "left-behind"}
-    world.wanted = want("a", "b", "old", "bad")
-    world.load_fault = lambda name: "broken" if name == "bad" else None
-    world.run(40)
-
-
-class DyingWorld(World):
-    """Its agent is killed before or after its n-th action has had its effect."""
-
-    fatal: int = -1
-    acted: bool = True
-
-    def act(self, action: Action) -> None:
-        if len(self.done) == self.fatal:
-            if self.acted:
-                super().act(action)
-            else:
-                self.done.append(action)
-            self.core = AgentCore(SETTINGS)
-            return
-        super().act(action)
-
-
-@pytest.mark.parametrize("acted", [True, False])
-@pytest.mark.parametrize("fatal", range(steps_of(converge)))
-def test_an_agent_killed_at_any_step_is_followed_by_one_that_comes_to_the_same(
-    fatal: int, acted: bool
-) -> None:
-    world = DyingWorld()
-    world.fatal, world.acted = fatal, acted
-    converge(world)
-    undisturbed = World()
-    converge(undisturbed)
-    assert world.states() == undisturbed.states()
-    assert world.states() == {"a": "ready", "b": "ready", "old": "ready", "bad": "failed"}
-    assert world.models == undisturbed.models
-    assert world.folders == undisturbed.folders
-
-
-Event = st.sampled_from(["want", "drop", "retune", "server-dies", "agent-dies", "faults", "wait"])
-
-
-@given(st.lists(st.tuples(Event, st.sampled_from("abcd")), max_size=30))
-def test_whatever_happens_it_comes_to_what_is_wanted(events: list[tuple[str, str]]) -> None:
-    world = World({})
-    wanted: dict[str, Wanted] = {}
-    for number, (event, name) in enumerate(events):
-        if event == "want":
-            wanted |= want(name, generation=number)
-        elif event == "drop":
-            wanted.pop(name, None)
-        elif event == "retune" and name in wanted:
-            wanted |= want(name, generation=number, batch=number + 1)
-        elif event == "server-dies":
-            world.models.clear()
-            world.core.server_died(world.now)
-        elif event == "agent-dies":
-            world.core = AgentCore(SETTINGS)
-        world.load_fault = (lambda _: "transient") if event == "faults" else (lambda _: None)
-        world.wanted = dict(wanted)
-        world.run(1)
-    world.load_fault = lambda _: None
-    # a new generation, as after a failure the controller's next decision is
-    world.wanted = {n: replace(w, generation=1000) for n, w in wanted.items()}
-    world.run(120)
-    assert world.states() == dict.fromkeys(wanted, "ready")
-    assert {n: m.tuning for n, m in world.models.items()} == {
-        n: str(w.tuning) for n, w in wanted.items()
-    }
-    assert world.folders == set(wanted)
 
 
 def test_only_instances_of_this_worker_that_are_not_leaving_are_wanted() -> None:

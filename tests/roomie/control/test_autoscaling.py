@@ -194,6 +194,6 @@ def test_an_autoscaler_of_another_name_is_an_error_with_the_nearest() -> None:
 
 def test_an_autoscaler_that_cannot_be_imported_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = EntryPoint("broken", "no_such_package:build", autoscaling.GROUP)
-    monkeypatch.setattr(autoscaling, "available", lambda: {"broken": broken})
+    monkeypatch.setattr("dataflow.plugins.entry_points", lambda **_: [broken])
     with pytest.raises(MissingDependencyError, match="no_such_package"):
         build_autoscaler("broken")

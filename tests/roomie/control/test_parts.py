@@ -232,7 +232,7 @@ class TestDeclaration:
         assert models_of_functions(config()) == {"detect": "yolo"}
 
     def test_a_wrong_placer_or_folder_is_said(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="no such placer"):
+        with pytest.raises(ConfigError, match="no placer is called"):
             build_planner(RoomieConfig(placer="nobody"))
         with pytest.raises(ConfigError, match="no such folder"):
             build_planner(RoomieConfig(profiles=(str(tmp_path / "none"),)))

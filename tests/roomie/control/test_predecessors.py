@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from dataflow.broker.process import start_time
+from dataflow.processes import start_time
 from roomie.control.predecessors import dismiss, identity, is_gone, own_identity
 
 

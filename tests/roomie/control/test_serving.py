@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflow.broker.process import start_time
+from dataflow.processes import start_time
 from roomie.control.serving import OwnServer
 from roomie.errors import TritonError
 from roomie.triton import local

@@ -259,3 +259,12 @@ def memory_is_kept(world: World) -> None:
             loaded[i.gpu] = loaded.get(i.gpu, 0) + i.memory_bytes
         assert all(used <= limit for used in loaded.values()), loaded
     assert all(used <= limit for used in placed.values()), placed
+
+
+def broken(version: int) -> Callable[[PlacedInstance], str | None]:
+    """A fault of all instances of a version: they do not load."""
+
+    def fault(instance: PlacedInstance) -> str | None:
+        return "no such file" if instance.version == version else None
+
+    return fault

@@ -1,78 +1,24 @@
-"""The Java process of a broker: its command line, its life, and the guard that ends it."""
+"""Servers on this machine: started and guarded, told apart by more than their pid, and ended."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from dataflow.broker.java import JavaRuntime
-
-_AOT_CACHE_SINCE = 25
-"""One-step creation of an ahead-of-time cache (JEP 514) came with Java 25."""
+_LOOK_SECONDS = 0.05
+"""Pause between two looks whether a process has ended."""
 
 _GUARD = (
     'read -r _; kill -TERM "$0"; for _ in 1 2 3 4 5 6 7 8 9 10; do sleep 1; '
     'kill -0 "$0" 2>/dev/null || exit 0; done; kill -KILL "$0"'
 )
 """A shell that waits for the end of its standard input, then ends the process it is given."""
-
-
-def archive_name(java: JavaRuntime) -> str:
-    """Return the file name of the class archive for `java`: archives do not carry over."""
-    suffix = "aot" if java.major >= _AOT_CACHE_SINCE else "jsa"
-    return f"classes-{java.origin}-{java.version.replace('/', '_')}.{suffix}"
-
-
-def jvm_options(
-    java: JavaRuntime,
-    *,
-    heap: str,
-    archive: Path | None = None,
-    record_archive: Path | None = None,
-) -> list[str]:
-    """Return the options of the Java virtual machine.
-
-    Args:
-        java: the runtime, whose release decides which options exist.
-        heap: largest heap, as Java writes it.
-        archive: class archive to load the classes from; one that does not fit is ignored by Java.
-        record_archive: class archive to write at exit.
-    """
-    options = [
-        f"-Xmx{heap}",
-        # One thread collects a heap this small in milliseconds, and frames of megabytes are
-        # not "humongous" to it as they are to G1.
-        "-XX:+UseSerialGC",
-        # The optimising compiler costs more than it earns here: 1.2 s of processor time at a
-        # start, while records of 100 KB or 200 bytes take no less processor time with it.
-        "-XX:TieredStopAtLevel=1",
-        "-XX:+ExitOnOutOfMemoryError",
-        "-XX:-UsePerfData",
-        # Each network thread keeps a direct buffer as large as the largest record it has written.
-        "-Djdk.nio.maxCachedBufferSize=262144",
-        "-Djava.awt.headless=true",
-        # Only errors: a class archive that does not fit is not one.
-        "-Xlog:disable",
-        "-Xlog:all=error:stderr",
-        "-Xshare:auto",
-    ]
-    if java.major >= 22:  # JEP 454: libraries that load native code are named, or warned about
-        options.append("--enable-native-access=ALL-UNNAMED")
-    if java.major >= 23:  # JEP 471: Kafka unmaps files by sun.misc.Unsafe
-        options.append("--sun-misc-unsafe-memory-access=allow")
-    ahead_of_time = java.major >= _AOT_CACHE_SINCE
-    if record_archive is not None:
-        flag = "AOTCacheOutput" if ahead_of_time else "ArchiveClassesAtExit"
-        options.append(f"-XX:{flag}={record_archive}")
-    elif archive is not None:
-        options.append(f"-XX:{'AOTCache' if ahead_of_time else 'SharedArchiveFile'}={archive}")
-    return options
-
 
 SAME_PROCESS_S = 2.0
 """Start times further apart than this are of different processes: the clock may be corrected."""
@@ -98,11 +44,47 @@ def start_time(pid: int) -> float | None:
         return None
 
 
-class BrokerProcess:
-    """One running Java process. Until it is detached, it ends when this process does.
+def end_process(pid: int, started_at: float, *, patience: float, last_patience: float) -> None:
+    """End a process that somebody has started: SIGTERM, and SIGKILL if it does not comply.
+
+    Does nothing if it has ended already, and its pid is perhaps another process' by now.
+
+    Args:
+        pid: its process id.
+        started_at: when it started, seconds since the epoch.
+        patience: seconds to wait before SIGKILL.
+        last_patience: seconds to wait after it.
+
+    Raises:
+        PermissionError: it belongs to another user.
+    """
+    try:
+        for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, last_patience)):
+            if not is_process(pid, started_at):
+                return
+            psutil.Process(pid).send_signal(number)
+            if _ended(pid, started_at, seconds):
+                return
+    except psutil.NoSuchProcess:
+        pass  # it ended between two looks
+    except psutil.AccessDenied as error:
+        raise PermissionError(f"process {pid} belongs to another user") from error
+
+
+def _ended(pid: int, started_at: float, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while is_process(pid, started_at):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK_SECONDS)
+    return True
+
+
+class GuardedProcess:
+    """A server that we have started. Until it is detached, it ends when this process does.
 
     That is seen to by a guard: a shell that reads from a pipe only this process holds, and so
-    notices its end however it comes. (PR_SET_PDEATHSIG would end the broker with the *thread* that
+    notices its end however it comes. (PR_SET_PDEATHSIG would end the server with the *thread* that
     has started it.)
 
     Args:

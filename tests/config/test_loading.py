@@ -2,58 +2,18 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflow.config import Config, TopicNames, declared_topics, load_config, parse_config
-from dataflow.config.units import parse_duration
+from dataflow.config import declared_topics, load_config, parse_config
 from dataflow.errors import ConfigError
+from tests.config.kit import FILE, VALID, changed, fault, line_of
 
-ROOT = Path(__file__).parent.parent
-FILE = Path("topics.yaml")
-VALID = """\
-version: 1
-deployment: demo
-cluster:
-  bootstrap_servers: localhost:9092
-  replication: 1
-  security: {protocol: PLAINTEXT}
-functions:
-  detect:
-    replicas: 2
-    batch: {max: 4, wait: 10ms}
-    queue: {items: 10, size: 1MiB}
-  read: {}
-pipelines:
-  fixed:
-    cameras: [fixed]
-    steps:
-      - function: detect
-        then: [{to: read, send: crops, of: vehicle}]
-      - function: read
-"""
-
-
-def fault(text: str, environment: Mapping[str, str] | None = None) -> ConfigError:
-    with pytest.raises(ConfigError) as caught:
-        parse_config(text, file=FILE, environment=environment or {})
-    return caught.value
-
-
-def changed(old: str, new: str) -> str:
-    assert VALID.count(old) == 1
-    return VALID.replace(old, new)
-
-
-def line_of(text: str, part: str) -> int:
-    return text[: text.index(part)].count("\n") + 1
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_projects_own_file_is_valid() -> None:
@@ -213,6 +173,8 @@ def test_any_text_is_a_configuration_or_a_configuration_error(text: str) -> None
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.dates()
 )
+
+
 trees = st.recursive(
     scalars,
     lambda inner: (
@@ -269,167 +231,3 @@ def test_a_missing_file_and_an_unreadable_one_are_told_apart(tmp_path: Path) -> 
     latin.write_bytes("version: 1 # caf\xe9\n".encode("latin-1"))
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(latin)
-
-
-class TestEnvironment:
-    text = changed(
-        "security: {protocol: PLAINTEXT}",
-        "security:\n    protocol: SASL_SSL\n    sasl_mechanism: PLAIN\n"
-        "    username: ${KAFKA_USER}\n    password: pre-${KAFKA_PASSWORD}",
-    )
-
-    def test_variables_are_filled_in(self) -> None:
-        environment = {"KAFKA_USER": "jam", "KAFKA_PASSWORD": "s3cret"}
-        security = parse_config(self.text, environment=environment).cluster.security
-        assert security.username == "jam"
-        assert security.password is not None
-        assert security.password.get_secret_value() == "pre-s3cret"
-
-    def test_numbers_may_come_from_there(self) -> None:
-        text = changed("replication: 1", "replication: ${COPIES}")
-        assert parse_config(text, environment={"COPIES": "3"}).cluster.replication == 3
-
-    def test_one_that_is_not_set_is_a_fault(self) -> None:
-        error = fault(self.text, {"KAFKA_USER": "jam"})
-        assert error.key == "cluster.security.password"
-        assert error.line == line_of(self.text, "    password:")
-        assert "KAFKA_PASSWORD is not set" in error.message
-        assert error.remedy == "export KAFKA_PASSWORD=... before starting videojam"
-
-    def test_only_the_cluster_takes_them(self) -> None:
-        assert fault(changed("deployment: demo", "deployment: ${NAME}"), {"NAME": "x"}).value == (
-            "${NAME}"
-        )
-
-
-@pytest.mark.parametrize(
-    "security",
-    [
-        "{password: [hunter2]}",
-        "{password: {hunter2: hunter2}}",
-        "{key_password: [hunter2]}",
-        "{password: hunter2, protocol: SASL_SSL}",
-        "{password: hunter2, protocol: no}",
-        "{passwrd: hunter2}",
-        "{username: [hunter2]}",
-        "hunter2",
-        "[hunter2]",
-        "${SECRET}",
-        "{password: '${SECRET}', protocol: SASL_SSL}",
-        "{protocol: '${SECRET}'}",
-    ],
-)
-def test_secrets_are_in_no_message(security: str) -> None:
-    text = changed("{protocol: PLAINTEXT}", security)
-    error = fault(text, {"SECRET": "hunter2"})
-    told = "".join(traceback.format_exception(error))
-    assert "hunter2" not in told.replace("{hunter2:", "")
-    assert "cluster.security" in str(error)
-
-
-@pytest.mark.parametrize("key", ["replication", "max_message_size"])
-def test_a_value_from_the_environment_is_shown_as_written(key: str) -> None:
-    text = changed("replication: 1", f"{key}: ${{WRONG}}")
-    error = fault(text, {"WRONG": "5 hunter2"})
-    assert error.value == "${WRONG}"
-    assert "hunter2" not in "".join(traceback.format_exception(error))
-
-
-def test_a_password_is_not_printed_with_the_configuration() -> None:
-    text = changed("{protocol: PLAINTEXT}", "{password: hunter2}")
-    config = parse_config(text, environment={})
-    assert "hunter2" not in f"{config!r}{config}{config.model_dump_json()}"
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("500ms", 0.5),
-        ("2s", 2.0),
-        ("1.5 s", 1.5),
-        (" 10m ", 600.0),
-        ("1h", 3600.0),
-        ("7d", 604800.0),
-        (3, 3.0),
-        (0.25, 0.25),
-    ],
-)
-def test_durations(text: object, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize(
-    "text", ["", "5", "s", "-1s", "1 s s", "1e3s", "5S", True, None, [1], "٣s x"]
-)
-def test_what_is_no_duration(text: object) -> None:
-    with pytest.raises(ValueError, match="such as 500ms"):
-        parse_duration(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("64MiB", 64 * 1024**2), ("1GiB", 1024**3), ("500kB", 500_000), ("7", 7), ("1.5k", 1500)],
-)
-def test_sizes(text: str, size: int) -> None:
-    config = parse_config(changed("size: 1MiB", f"size: {text}"), environment={})
-    assert config.functions["detect"].queue.size == size
-
-
-class TestDeclaredTopics:
-    config: Config = parse_config(
-        changed(
-            "replicas: 2", "replicas: 2\n    stateful: true\n    retention: {time: 1m, size: 1GB}"
-        ),
-        environment={},
-    )
-    specs: ClassVar = {spec.name: spec for spec in declared_topics(config)}
-
-    def test_each_function_and_pipeline_has_its_topics(self) -> None:
-        assert set(self.specs) == {
-            "demo.detect.work",
-            "demo.detect.state",
-            "demo.detect.signals",
-            "demo.detect.dead",
-            "demo.detect.snapshots",
-            "demo.read.work",
-            "demo.read.state",
-            "demo.read.signals",
-            "demo.read.dead",
-            "demo.results.fixed",
-            "demo.accounting",
-            "demo.capacity",
-        }
-        assert TopicNames("demo").work("detect") in self.specs
-        assert len(declared_topics(self.config)) == len(self.specs)
-
-    def test_policies_follow_what_is_kept(self) -> None:
-        policies = {name: spec.configs["cleanup.policy"] for name, spec in self.specs.items()}
-        compacted = {name for name, policy in policies.items() if policy == "compact"}
-        assert compacted == {
-            "demo.detect.state",
-            "demo.read.state",
-            "demo.detect.snapshots",
-            "demo.capacity",
-        }
-        assert set(policies.values()) == {"compact", "delete"}
-
-    def test_work_keeps_what_its_retention_says(self) -> None:
-        work = self.specs["demo.detect.work"]
-        assert work.configs["retention.ms"] == "60000"
-        assert work.configs["retention.bytes"] == "1000000000"
-        assert int(work.configs["segment.ms"]) < 60_000
-        assert "retention.bytes" not in self.specs["demo.results.fixed"].configs
-
-    def test_partitions_follow_the_function_and_state_has_one(self) -> None:
-        assert self.specs["demo.detect.work"].partitions == 4
-        assert self.specs["demo.detect.snapshots"].partitions == 4
-        assert {
-            spec.partitions for name, spec in self.specs.items() if name.endswith((".state", "ing"))
-        } == {1}
-
-    def test_all_values_are_text_and_the_clusters_settings_are_everywhere(self) -> None:
-        for spec in self.specs.values():
-            assert all(isinstance(value, str) for value in spec.configs.values())
-            assert spec.replication == 1
-            assert spec.configs["max.message.bytes"] == str(10 * 1024 * 1024)
-            assert spec.configs["min.insync.replicas"] == "1"
