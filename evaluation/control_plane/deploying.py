@@ -12,6 +12,7 @@ from evaluation.control_plane.models import BATCH, INPUT, version_of, write_mode
 from evaluation.control_plane.orders import Ledger, broken_promises
 from evaluation.control_plane.site import Site
 from evaluation.control_plane.watching import Watch
+from evaluation.errors import MeasurementError
 from roomie.control.client import RoomieClient
 from roomie.control.instance_client import ClientSettings, InstanceClient
 from roomie.control.records import ModelSpec
@@ -75,7 +76,9 @@ def write_models(site: Site) -> None:
         write_model(site.models, spec.model)
 
 
-def deploy(site: Site, watch: Watch, *, rounds: int, say: Callable[[str], None]) -> Deploying:
+def deploy_by_events(
+    site: Site, watch: Watch, *, rounds: int, say: Callable[[str], None]
+) -> Deploying:
     """Deploy the models one after the other, take them away, and deploy them together.
 
     Args:
@@ -85,7 +88,7 @@ def deploy(site: Site, watch: Watch, *, rounds: int, say: Callable[[str], None])
         say: is told what happens.
 
     Raises:
-        RuntimeError: a part has ended by itself.
+        MeasurementError: a model is not deployed, or not in time.
     """
     deployed: list[Deployed] = []
     faults: list[str] = []
@@ -111,13 +114,13 @@ def deploy_all(site: Site, watch: Watch, ledger: Ledger) -> None:
     """Deploy the models of `SPECS`, and wait until they serve.
 
     Raises:
-        RuntimeError: they do not in time.
+        MeasurementError: they do not in time.
     """
     write_models(site)
     _deploy_batch(site, watch, ledger, SPECS, together=True)
     came = watch.converge(ledger.wishes(), PATIENCE)
     if came.at is None:
-        raise RuntimeError(f"the models do not serve: {'; '.join(came.lacking)}")
+        raise MeasurementError(f"the models do not serve: {'; '.join(came.lacking)}")
 
 
 def _deploy_batch(
@@ -163,7 +166,7 @@ def _deploy_one(site: Site, watch: Watch, ledger: Ledger, spec: ModelSpec) -> Ma
         for status in roomie.follow(order, timeout=PATIENCE):
             times.setdefault(status.event, time.perf_counter() - began)
             if status.is_outcome and status.event != "ready":
-                raise RuntimeError(f"{spec.model} is {status.event}: {status.reason}")
+                raise MeasurementError(f"{spec.model} is {status.event}: {status.reason}")
         times["answered"] = first.result(PATIENCE)
     loads = [
         entry.ready_seconds or 0.0

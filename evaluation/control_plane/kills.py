@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from evaluation.control_plane.deploying import SOURCE, SPECS, deploy_all
-from evaluation.control_plane.load import SETTINGS, Load, wait_for_answers
+from evaluation.control_plane.load import SETTINGS, Load
 from evaluation.control_plane.models import BATCH, write_model
 from evaluation.control_plane.orders import Ledger, broken_promises
 from evaluation.control_plane.requests import Outage, Request, Served, account, summed_up
@@ -215,7 +215,7 @@ def kill(
         say: is told what happens.
 
     Raises:
-        RuntimeError: the models never came to serve.
+        MeasurementError: the models never came to serve.
     """
     kinds = [kind for _ in range(plan.rounds) for kind in plan.kinds]
     for number in range(len(kinds)):
@@ -230,7 +230,7 @@ def kill(
         load = stack.enter_context(
             Load(models, rate=plan.rate, transport=site.transport, names=site.names, clock=clock)
         )
-        wait_for_answers(load, models, plan.patience)
+        load.wait_for_answers(models, plan.patience)
         for number, kind in enumerate(kinds):
             time.sleep(_CALM_SECONDS)
             kills.append(killer.strike(number, kind))

@@ -14,6 +14,7 @@ from dataflow.config import TopicNames
 from dataflow.transport import Transport
 from evaluation.control_plane.models import INPUT, version_of
 from evaluation.control_plane.requests import Request
+from evaluation.waiting import wait_until
 from roomie.control.instance_client import ClientSettings, InstanceClient
 
 SETTINGS = ClientSettings()
@@ -80,6 +81,19 @@ class Load:
         with self._lock:
             return list(self._done)
 
+    def wait_for_answers(self, models: Collection[str], seconds: float) -> None:
+        """Wait until each of these models has answered.
+
+        Raises:
+            MeasurementError: one has not in time.
+        """
+        wait_until(
+            lambda: set(models) <= {r.model for r in self.done() if not r.failed},
+            f"not all of {', '.join(models)} have answered",
+            seconds=seconds,
+            pause=lambda: time.sleep(0.1),
+        )
+
     def _run(self) -> None:
         due, number = self._clock(), 0
         models = list(self._clients)
@@ -97,16 +111,3 @@ class Load:
         done = Request(model=model, sent=due, ended=self._clock(), version=version, error=error)
         with self._lock:
             self._done.append(done)
-
-
-def wait_for_answers(load: Load, models: Collection[str], seconds: float) -> None:
-    """Wait until each model has answered.
-
-    Raises:
-        RuntimeError: one has not in time.
-    """
-    deadline = time.monotonic() + seconds
-    while missing := set(models) - {r.model for r in load.done() if not r.failed}:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"no answer within {seconds:g} s of {', '.join(sorted(missing))}")
-        time.sleep(0.1)

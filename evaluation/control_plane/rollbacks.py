@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from evaluation.control_plane.deploying import PATIENCE, SOURCE
-from evaluation.control_plane.load import Load, wait_for_answers
+from evaluation.control_plane.load import Load
 from evaluation.control_plane.models import BATCH, Behaviour, write_model
 from evaluation.control_plane.orders import Ledger
 from evaluation.control_plane.requests import Request, longest_silence, summed_up, told
@@ -128,7 +128,7 @@ def roll_back(
 
     Raises:
         NoOutcomeError: an order has no outcome in time.
-        RuntimeError: the first version never came to serve.
+        MeasurementError: the first version never came to serve.
     """
     versions: dict[int, Behaviour] = {1: "good", **dict(enumerate(CASES, 2))}
     write_model(site.models, MODEL, versions)
@@ -139,7 +139,7 @@ def roll_back(
         roomie.wait(first, timeout=PATIENCE)
         load = Load([MODEL], rate=rate, transport=site.transport, names=site.names, clock=clock)
         with load:
-            wait_for_answers(load, [MODEL], PATIENCE)
+            load.wait_for_answers([MODEL], PATIENCE)
             for version, behaviour in enumerate(CASES, 2):
                 time.sleep(1.0)
                 attempt = _attempt(watch, roomie, ledger, version, clock=clock)

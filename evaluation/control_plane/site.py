@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,9 +24,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dataflow.broker import BrokerSettings, EmbeddedBroker
 from dataflow.broker.paths import cache_home
-from dataflow.broker.process import BrokerProcess
 from dataflow.broker.ready import free_ports
-from dataflow.config import TopicNames, declared_topics, load_config
+from dataflow.config import TopicNames, load_config
+from dataflow.processes import GuardedProcess
+from dataflow.topics import create_declared_topics
 from dataflow.transport.kafka import KafkaTransport
 from roomie.triton import local
 from roomie.triton.local import TritonState
@@ -62,7 +62,7 @@ class _Program:
         self._folder = folder
         self._environment = environment
         self._starts = 0
-        self._process: BrokerProcess | None = None
+        self._process: GuardedProcess | None = None
 
     @property
     def pid(self) -> int | None:
@@ -77,7 +77,7 @@ class _Program:
     def start(self) -> None:
         """Start it, anew if it ran before."""
         self._starts += 1
-        self._process = BrokerProcess(
+        self._process = GuardedProcess(
             [sys.executable, "-m", "cli", *self._words],
             console=self.log,
             environ=self._environment,
@@ -153,10 +153,7 @@ class Site:
         config = load_config(file)
         self.names = TopicNames(config.deployment)
         self.transport = KafkaTransport.from_config(config)
-        admin = self.transport.admin()
-        for spec in declared_topics(config):
-            admin.create(spec)
-        admin.close()
+        create_declared_topics(config, self.transport)
         (self._metrics_port,) = free_ports(_HOST, 1)
         self.controller = self._program(
             "controller", "controller", "--config", str(file), "--name", "controller",
@@ -192,15 +189,14 @@ class Site:
         return _Program(name, list(words), self._folder / "logs", environment)
 
     def _end(self) -> None:
-        with _undisturbed():
-            programs = [getattr(self, "controller", None), *getattr(self, "agents", {}).values()]
-            with ThreadPoolExecutor(len(programs)) as together:
-                list(together.map(_Program.end, [p for p in programs if p is not None]))
-                # Of an agent that was killed.
-                list(together.map(lambda worker: local.stop(self._home, worker), self.gpus))
-            if hasattr(self, "transport"):
-                self.transport.close()
-            self.broker.stop()
+        programs = [getattr(self, "controller", None), *getattr(self, "agents", {}).values()]
+        with ThreadPoolExecutor(len(programs)) as together:
+            list(together.map(_Program.end, [p for p in programs if p is not None]))
+            # Of an agent that was killed.
+            list(together.map(lambda worker: local.stop(self._home, worker), self.gpus))
+        if hasattr(self, "transport"):
+            self.transport.close()
+        self.broker.stop()
 
     # -- starting ---------------------------------------------------------------------------------
 
@@ -302,16 +298,3 @@ class Site:
             for sample in family.samples
             if sample.name == name
         }
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C while everything is being ended would leave processes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

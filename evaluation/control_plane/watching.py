@@ -13,6 +13,8 @@ from evaluation.control_plane.convergence import Index, Look, misplaced, orphans
 from evaluation.control_plane.models import INPUT, version_of
 from evaluation.control_plane.orders import Wish
 from evaluation.control_plane.site import Site
+from evaluation.errors import MeasurementError
+from evaluation.waiting import wait_until
 from roomie.control.follower import Follower, Table
 from roomie.control.records import PlacedInstance, Placement, Status, WorkerReport
 from roomie.errors import InferenceError
@@ -122,32 +124,26 @@ class Watch:
 
     # -- waiting ----------------------------------------------------------------------------------
 
-    def wait(self, condition: Callable[[], object], what: str, seconds: float) -> None:
-        """Wait for something.
-
-        Raises:
-            RuntimeError: it has not come in time, or a process has ended by itself.
-        """
-        deadline = self._clock() + seconds
-        while not condition():
-            faults = self._site.faults()
-            if faults:
-                raise RuntimeError("; ".join(faults))
-            if self._clock() > deadline:
-                raise RuntimeError(f"{what}: not within {seconds:g} s")
-            time.sleep(_PAUSE_SECONDS)
-
     def until_complete(self, seconds: float = 120.0) -> None:
         """Until every worker has reported with a server that answers, and a controller decides.
 
         Raises:
-            RuntimeError: it is not so in time.
+            MeasurementError: it is not so in time, or a process has ended by itself.
         """
 
         def complete() -> bool:
+            faults = self._site.faults()
+            if faults:
+                raise MeasurementError("; ".join(faults))
             return not self.look().silent and self._site.controller_decides()
 
-        self.wait(complete, "all workers report, and the controller decides", seconds)
+        wait_until(
+            complete,
+            "not all workers have reported, or the controller does not decide",
+            seconds=seconds,
+            pause=lambda: time.sleep(_PAUSE_SECONDS),
+            clock=self._clock,
+        )
 
     def converge(self, wishes: Mapping[str, Wish], seconds: float) -> Convergence:
         """Wait until a site has converged; see `evaluation.control_plane.convergence`.

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from evaluation.benchmarks.control_plane import app, draw, kills_table, rollbacks_table
+from evaluation.benchmarks.control_plane import deploy, kills
+from evaluation.command import run
 from evaluation.control_plane.kills import Kill, Killing
 from evaluation.control_plane.models import INPUT, version_of, write_model
+from evaluation.control_plane.report import (
+    draw,
+    killing_json,
+    kills_table,
+    rollbacks_table,
+    rolling_json,
+)
 from evaluation.control_plane.requests import Request, Served
 from evaluation.control_plane.rollbacks import Attempt, RollingBack, seen
 from evaluation.control_plane.watching import Convergence
@@ -127,19 +135,25 @@ def test_a_good_version_is_to_come_in() -> None:
     assert good.faults() == []
 
 
-def test_tables_and_plot_show_a_run(tmp_path: Path) -> None:
+def test_tables_figures_and_plot_show_a_run(tmp_path: Path) -> None:
     late = replace(KILL, convergence=Convergence(at=None, lacking=("m",)))
     assert kills_table(killing(late)).row_count == 1
     attempt = seen(ATTEMPT, steady())
     assert rollbacks_table(RollingBack(attempts=(attempt,), requests=())).row_count == 1
+    assert json.dumps(rolling_json(RollingBack(attempts=(attempt,), requests=())))
+    figures = killing_json(killing(late))
+    assert len(json.loads(json.dumps(figures))["seconds"]) == 30
     draw(killing(late), tmp_path / "kills.png")
     assert (tmp_path / "kills.png").stat().st_size > 1000
 
 
-def test_an_unknown_kind_is_refused_before_anything_is_started() -> None:
-    ended = CliRunner().invoke(app, ["kills", "--kinds", "broker,moon"])
-    assert ended.exit_code == 2
-    assert "'moon' is none of" in ended.output
+def test_an_unknown_kind_is_refused_before_anything_is_started(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(deploy, kills, arguments=["kills", "--kinds", "broker,moon"])
+    assert ended.value.code == 2
+    assert "'moon' is none of" in capsys.readouterr().err
 
 
 def test_an_answer_tells_its_version(tmp_path: Path) -> None:
