@@ -54,9 +54,10 @@ class RoomieConfig(ConfigModel):
     retry: Moment = 10.0
     """How long a GPU on which an instance failed is left out for that model; doubles each time."""
     probation: Duration = 20.0
-    """How long a new version runs beside the old one, and is watched, before that goes."""
+    """How long a new version runs beside the old one, and is watched, before that goes; up to three
+    times as long where it has answered nothing well yet."""
     probation_requests: int = Field(default=20, ge=1)
-    """Requests below which nothing is held against a new version."""
+    """Answers of a new version from which its speed counts, and its errors during probation."""
     probation_share: float = Field(default=0.2, gt=0, le=1)
     """Part of its speed that an instance of a new version is given meanwhile."""
     moves: int = Field(default=0, ge=0)

@@ -317,6 +317,8 @@ class InstanceClient:
             with self._changed:
                 self._using[url] -= 1
                 outcome()
+                if sending.trial:
+                    self._changed.notify_all()  # whoever waits for what comes of it
 
     def _server(self, url: str) -> InferenceServer:
         with self._changed:

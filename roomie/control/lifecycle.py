@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from roomie.control.book import OUTCOME_OF, Book
 from roomie.control.records import ModelSpec, Order, PlacedInstance, Placement, Rollout
 from roomie.control.settings import ControlSettings
-from roomie.control.windows import Totals, Windows, verdict
+from roomie.control.windows import Totals, Windows, unproven, verdict
 
 _LONGEST_RETRY = 600.0
+_LONGEST_PROBATION = 3.0
+"""Times the probation: for so long a version may go on that has not answered anything well yet."""
 
 
 def needs_reload(old: ModelSpec, new: ModelSpec) -> bool:
@@ -169,30 +171,34 @@ class Lifecycle:
                 limit = f"not ready within {self.settings.ready_timeout:g} s"
                 self.roll_back(model, f"{limit} ({missing})", now)
             return
-        over = now - rollout.proving >= self.settings.probation
-        against = self._verdict(placement, rollout, new, over=over)
+        self._judge(model, rollout, new, rollout.proving, now)
+
+    def _judge(
+        self,
+        model: str,
+        rollout: Rollout,
+        new: Sequence[PlacedInstance],
+        since: float,
+        now: float,
+    ) -> None:
+        """Decide on a version that has been on probation since some time."""
+        old = [i for i in self._book[model].instances if not i.incoming]
+        did = Totals.of(self._windows.totals(i.id, since) for i in new)
+        others = Totals.of(self._windows.totals(i.id, since) for i in old)
+        least = self.settings.probation_requests
+        over = now - since >= self.settings.probation
+        against = verdict(did, others, rollout.spec, least=least, over=over)
         if against is not None:
             self.roll_back(model, against, now)
         elif over:
-            self._promote(model, f"version {rollout.version} has proved itself", now)
-
-    def _verdict(
-        self,
-        placement: Placement,
-        rollout: Rollout,
-        new: Sequence[PlacedInstance],
-        *,
-        over: bool,
-    ) -> str | None:
-        since = rollout.proving or 0.0
-        old = [i for i in placement.instances if not i.incoming]
-        return verdict(
-            Totals.of(self._windows.totals(i.id, since) for i in new),
-            Totals.of(self._windows.totals(i.id, since) for i in old),
-            rollout.spec,
-            least=self.settings.probation_requests,
-            over=over,
-        )
+            late = now - since >= self.settings.probation * _LONGEST_PROBATION
+            # In the end it is promoted where there was hardly anything to answer: a model that is
+            # seldom asked has to get new versions too.
+            missing = unproven(did, others, least=least if late else 1)
+            if missing is None:
+                self._promote(model, f"version {rollout.version} has proved itself", now)
+            elif late:
+                self.roll_back(model, missing, now)
 
     def _promote(self, model: str, reason: str, now: float) -> None:
         placement = self._book[model]

@@ -18,8 +18,10 @@ class ControlSettings:
         ready_timeout: an instance that is not ready after this is tried elsewhere, a version
             rolled back.
         retry: how long a GPU is left out for a model after its first failure there.
-        probation: how long a new version runs beside the old one.
-        probation_requests: below which nothing is held against it.
+        probation: how long a new version runs beside the old one; up to three times as long where
+            it has answered nothing well yet.
+        probation_requests: answers of it from which its speed counts, and errors before its
+            probation is over.
         probation_share: part of its speed that it is given meanwhile.
         scale_every: how often autoscaling looks.
         scale_window: over how long it counts arrivals.

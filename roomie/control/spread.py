@@ -5,6 +5,10 @@ items, which is in proportion to its speed times its weight, and the one that ta
 pays for all of them. The next is the instance that would have come up to its share the soonest,
 were what it has in flight and the new request to be served at its speed. So shares hold however
 few requests there are at a time, and one whose answers are outstanding is put off.
+
+An instance that fails is under suspicion for a while. After that one request tries it, and all
+others wait for what comes of that (a circuit breaker, half open): a server that is just coming up
+is not met by all that has piled up, and an outage counts as one failure for each time it is tried.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ _OLD_SECONDS = 30.0
 _FIRST_SUSPICION = 0.25
 _YOUNG_SUSPICION = 1.0
 _LONGEST_SUSPICION = 5.0
+_MOST_DOUBLINGS = 16
+"""Of the suspicion; it is at its longest well before, and a float has an end."""
 _YOUNG_SECONDS = 30.0
 """For so long after it failed first, an instance is tried at least every second: one whose server
 is started again is back by then. Only after that is it taken for one that stays away."""
@@ -71,6 +77,12 @@ class _Known:
         self.failures = 0
         self.failing_since = 0.0
         self.suspect_until = -float("inf")
+        self.on_trial = False
+        """Whether a request tries it after suspicion; the others wait for the outcome."""
+
+    def is_open(self, now: float) -> bool:
+        """Whether it may be given a request."""
+        return now >= self.suspect_until and not self.on_trial
 
     def measured(self, now: float) -> float | None:
         """Seconds for an item, as measured; None where that says nothing about now."""
@@ -90,11 +102,13 @@ class Sending:
         candidate: the instance.
         items: of the request.
         ahead: items of ours that it has now, those of the request among them.
+        trial: whether it tries an instance that was under suspicion: others wait for its outcome.
     """
 
     candidate: Candidate
     items: int
     ahead: int
+    trial: bool
     known: _Known = field(repr=False)
 
 
@@ -148,12 +162,12 @@ class Spreader:
             without: instances that have had it already.
 
         Returns:
-            None where no other is ready that is not under suspicion.
+            None where no other is ready that is not under suspicion or being tried after it.
         """
         open_to = [
             known
             for name, known in self._known.items()
-            if name not in without and known.candidate.batch >= items and now >= known.suspect_until
+            if name not in without and known.candidate.batch >= items and known.is_open(now)
         ]
         if not open_to:
             return None
@@ -169,8 +183,13 @@ class Spreader:
         )
         chosen.credit = max(chosen.credit - items, -_MOST_CREDIT)
         chosen.taken.items += items
+        chosen.on_trial = chosen.failures > 0
         return Sending(
-            candidate=chosen.candidate, items=items, ahead=chosen.taken.items, known=chosen
+            candidate=chosen.candidate,
+            items=items,
+            ahead=chosen.taken.items,
+            trial=chosen.on_trial,
+            known=chosen,
         )
 
     def _shares(self, among: Sequence[_Known], now: float) -> list[float]:
@@ -193,7 +212,7 @@ class Spreader:
             now: the time, seconds.
         """
         known = self._hand_back(sending)
-        known.failures, known.suspect_until = 0, -float("inf")
+        known.failures, known.suspect_until, known.on_trial = 0, -float("inf"), False
         cost = seconds / max(sending.ahead, 1)
         known.cost = cost if known.cost is None else known.cost + _SMOOTHING * (cost - known.cost)
         known.samples += 1
@@ -204,10 +223,13 @@ class Spreader:
         known = self._hand_back(sending)
         if not known.failures:
             known.failing_since = now
+        elif not sending.trial:
+            return  # it was under way when the instance failed: the same outage
         known.failures += 1
         young = now - known.failing_since < _YOUNG_SECONDS
         longest = _YOUNG_SUSPICION if young else _LONGEST_SUSPICION
-        known.suspect_until = now + min(longest, _FIRST_SUSPICION * 2.0 ** (known.failures - 1))
+        doublings = min(known.failures - 1, _MOST_DOUBLINGS)
+        known.suspect_until = now + min(longest, _FIRST_SUSPICION * 2.0**doublings)
 
     def refused(self, sending: Sending) -> None:
         """A request was the sender's fault, or none: that says nothing about the instance."""
@@ -219,17 +241,26 @@ class Spreader:
         return 0 if known is None else known.taken.items
 
     def next_chance(self, now: float, items: int = 0) -> float | None:
-        """Seconds until an instance is free of suspicion; None where none is ready at all.
+        """Seconds until an instance may be given a request again.
 
         Args:
             now: the time, seconds.
             items: that it has to take at once.
+
+        Returns:
+            None where no time can be told: none is ready, or those that are, are being tried.
         """
-        until = [k.suspect_until for k in self._known.values() if k.candidate.batch >= items]
+        until = [
+            known.suspect_until
+            for known in self._known.values()
+            if known.candidate.batch >= items and not known.on_trial
+        ]
         return max(0.0, min(until) - now) if until else None
 
     def _hand_back(self, sending: Sending) -> _Known:
         sending.known.taken.items -= sending.items
+        if sending.trial:
+            sending.known.on_trial = False
         self._forget_left()
         return sending.known
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
+from statistics import median
 
 from roomie.control.records import InstanceTelemetry, ModelSpec, Telemetry
 
@@ -13,6 +14,11 @@ HISTORY_SLOTS = 50
 """Seconds of arrivals that a forecaster sees (as VIDEOJAM's, baselines.md sec. 1)."""
 _KEEP_SECONDS = 120.0
 """Longer than any window that is asked for."""
+_LEAST_ANSWERS = 3
+_LEAST_ERRORS = 2
+"""At the end of a probation so few count, however many are wanted during it: clients leave an
+instance that errs alone, so a version that is bad enough never gets many requests. A single error
+is no rate, though."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +35,7 @@ class Totals:
         executions: batches run.
         pending: requests that wait, as of the newest telemetry.
         grown: by how much that is more than at the window's beginning.
+        spans: the telemetry that was summed up.
     """
 
     seconds: float = 0.0
@@ -40,6 +47,7 @@ class Totals:
     executions: int = 0
     pending: int = 0
     grown: int = 0
+    spans: tuple[InstanceTelemetry, ...] = ()
 
     @property
     def answered(self) -> int:
@@ -65,9 +73,16 @@ class Totals:
         return self.compute_seconds / self.executions if self.executions else None
 
     @property
-    def item_s(self) -> float | None:
-        """Mean time of an item; None without one."""
-        return self.compute_seconds / self.items if self.items else None
+    def typical_execution_s(self) -> float | None:
+        """Median over the spans of an execution's time: a stall or a cold start does not show."""
+        times = [span.compute_seconds / span.executions for span in self.spans if span.executions]
+        return median(times) if times else None
+
+    @property
+    def typical_item_s(self) -> float | None:
+        """The same of an item's."""
+        times = [span.compute_seconds / span.items for span in self.spans if span.items]
+        return median(times) if times else None
 
     @property
     def speed(self) -> float | None:
@@ -93,6 +108,7 @@ class Totals:
             executions=sum(p.executions for p in kept),
             pending=sum(p.pending for p in kept),
             grown=sum(p.grown for p in kept),
+            spans=tuple(span for p in kept for span in p.spans),
         )
 
 
@@ -155,6 +171,7 @@ class Windows:
             executions=sum(p.executions for p in parts),
             pending=parts[-1].pending,
             grown=parts[-1].pending - start,
+            spans=tuple(parts),
         )
 
 
@@ -165,32 +182,55 @@ def verdict(new: Totals, old: Totals, spec: ModelSpec, *, least: int, over: bool
         new: what its instances did since they were ready.
         old: what the old version's did in the same time.
         spec: the new version's.
-        least: requests below which nothing is held against it.
+        least: requests below which its time is not held against it, and before the probation is
+            over nothing at all.
         over: whether the probation is over.
 
     Returns:
         Why it has to go; None where it may stay.
     """
-    if new.answered < least:
-        if over and not new.answered and new.pending:
-            return f"it has answered nothing, and {new.pending} requests wait for it"
+    if over and not new.answered and new.pending:
+        return f"it has answered nothing, and {new.pending} requests wait for it"
+    counts = over and new.answered >= _LEAST_ANSWERS and new.failures >= _LEAST_ERRORS
+    if new.answered >= least or counts:
+        share = new.failures / new.answered
+        if share > spec.error_limit:
+            return (
+                f"{new.failures} of {new.answered} requests failed ({share:.1%}); at most "
+                f"{spec.error_limit:.1%} may"
+            )
+    # Time is judged at the end only, when there is enough of it: the first seconds of an instance,
+    # or a moment in which its machine was busy, are not what it is like.
+    return _slow(new, old, spec) if over and new.answered >= least else None
+
+
+def unproven(new: Totals, old: Totals, *, least: int) -> str | None:
+    """Why a version that nothing speaks against has not proved itself either.
+
+    Args:
+        new: what its instances did since they were ready.
+        old: what the old version's did in the same time.
+        least: answers of the old version from which the silence of the new one means something.
+
+    Returns:
+        What is missing; None where it has answered well, or had hardly anything to answer.
+    """
+    if new.requests:
         return None
-    share = new.failures / new.answered
-    if share > spec.error_limit:
-        return (
-            f"{new.failures} of {new.answered} requests failed ({share:.1%}); at most "
-            f"{spec.error_limit:.1%} may"
-        )
-    return _slow(new, old, spec)
+    if new.failures:
+        return f"none of the {new.failures} requests that it answered went well"
+    if old.requests >= least:
+        return f"it has answered nothing, and the old version {old.requests} requests meanwhile"
+    return None
 
 
 def _slow(new: Totals, old: Totals, spec: ModelSpec) -> str | None:
     if spec.latency is not None:
-        took = new.execution_s
+        took = new.typical_execution_s
         if took is None or took <= spec.latency:
             return None
         return f"an inference takes {took:.4f} s; at most {spec.latency:g} s are wanted"
-    now, before = new.item_s, old.item_s
+    now, before = new.typical_item_s, old.typical_item_s
     if now is None or before is None or now <= spec.slow_limit * before:
         return None
     return (

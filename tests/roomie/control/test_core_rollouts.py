@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.roomie.control.world import FAST, World, broken
 
 
@@ -89,8 +91,62 @@ class TestRollouts:
         bad: dict[str, Any] = {"requests": 8, "failures": 2}
         assert self._end(world, of_new=bad, of_old={}) == "rolled-out"
         world = self._proving()
-        few: dict[str, Any] = {"requests": 0, "failures": 1}
-        assert self._end(world, of_new=few, of_old={}) == "rolled-out"
+        (new,), (old,) = world.ready("small", 2), world.ready("small", 1)
+        world.measure(new.id, requests=3, failures=1)  # a single error is no rate
+        world.measure(old.id)
+        world.run(FAST.probation)
+        assert world.events()[-1] == "rolled-out"
+
+    def test_one_that_always_errs_is_rolled_back_however_few_requests_it_gets(self) -> None:
+        world = self._proving()
+        (new,), (old,) = world.ready("small", 2), world.ready("small", 1)
+        few = FAST.probation_requests - 2
+        world.measure(new.id, requests=0, failures=few)  # clients leave it alone after that
+        world.measure(old.id)
+        world.run(1.0)
+        assert world.events()[-1] == "proving", "it is too early to tell"
+        world.run(FAST.probation)
+        assert f"{few} of {few} requests failed (100.0%)" in world.said("rolled-back")[0]
+
+    @pytest.mark.parametrize(
+        ("did", "answers", "reason"),
+        [
+            ({"requests": 0, "failures": 1}, 1, "none of the 1 requests that it answered"),
+            ({"requests": 0}, FAST.probation_requests, "it has answered nothing, and the old"),
+        ],
+    )
+    def test_one_that_has_answered_nothing_well_stays_on_probation_and_is_rolled_back(
+        self, did: dict[str, Any], answers: int, reason: str
+    ) -> None:
+        world = self._proving()
+        (new,), (old,) = world.ready("small", 2), world.ready("small", 1)
+        world.measure(new.id, **did)
+        world.measure(old.id, requests=answers)
+        world.run(2 * FAST.probation)
+        assert world.events()[-1] == "proving"
+        world.run(FAST.probation)
+        assert world.events()[-1] == "rolled-back"
+        assert reason in world.said("rolled-back")[0]
+        assert [i.version for i in world.ready("small")] == [1]
+
+    def test_one_that_answers_well_while_its_probation_is_prolonged_is_promoted(self) -> None:
+        world = self._proving()
+        (new,), (old,) = world.ready("small", 2), world.ready("small", 1)
+        world.measure(old.id)
+        world.run(1.5 * FAST.probation)
+        assert world.events()[-1] == "proving"
+        world.measure(new.id, requests=1)
+        world.run(1.0)
+        assert world.events()[-1] == "rolled-out"
+
+    def test_a_model_that_is_seldom_asked_gets_new_versions_too(self) -> None:
+        world = self._proving()
+        (old,) = world.ready("small", 1)
+        world.measure(old.id, requests=FAST.probation_requests - 1)
+        world.run(2 * FAST.probation)
+        assert world.events()[-1] == "proving"
+        world.run(FAST.probation)
+        assert world.events()[-1] == "rolled-out"
 
     def test_one_that_is_slower_than_wanted_is_rolled_back(self) -> None:
         world = self._proving(latency=0.05)
@@ -105,6 +161,31 @@ class TestRollouts:
         assert "3.5 times as long" in world.said("rolled-back")[0]
         world = self._proving(slow_limit=4.0)
         assert self._end(world, of_new=slow, of_old={"compute_s": 0.01}) == "rolled-out"
+
+    @pytest.mark.parametrize("wanted", [{}, {"latency": 0.015}])
+    def test_stalls_among_the_first_requests_are_not_held_against_it(
+        self, wanted: dict[str, Any]
+    ) -> None:
+        world = self._proving(**wanted)
+        (new,), (old,) = world.ready("small", 2), world.ready("small", 1)
+        stalled = 0.15  # on average, a cold start or a busy machine
+        for compute_s in (stalled, 0.01, 0.01):
+            world.measure(new.id, compute_s=compute_s)
+            world.measure(old.id, compute_s=0.01)
+            world.run(1.0)
+        assert world.events()[-1] == "rolled-out"
+
+    def test_its_time_is_judged_when_the_probation_is_over_and_errors_at_once(self) -> None:
+        world = self._proving()
+        (new,), (old,) = world.ready("small", 2), world.ready("small", 1)
+        world.measure(new.id, compute_s=1.0)
+        world.measure(old.id, compute_s=0.01)
+        world.run(0.5)
+        assert world.events()[-1] == "proving"
+        world.measure(new.id, failures=10)
+        world.run(0.5)
+        assert world.events()[-1] == "rolled-back"
+        assert "requests failed" in world.said("rolled-back")[0]
 
     def test_one_that_goes_away_again_is_rolled_back_in_time(self) -> None:
         world = self._proving()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,6 +170,50 @@ def test_where_none_is_ready_in_time_it_says_why(
     with pytest.raises(NoInstanceError, match=said):
         client.infer({"x": X})
     assert client.counts().failed == 1
+
+
+class Starting(FakeTriton):
+    """A server that is not there for some requests, and notes how many ask it at a time."""
+
+    absent = 4
+    at_once = 0
+    most_at_once = 0
+    lock = threading.Lock()
+
+    def infer(self, *asked: Any, **options: Any) -> dict[str, Tensor]:
+        with self.lock:
+            self.at_once += 1
+            missing = self.absent > 0
+            self.absent -= 1
+            if missing:
+                self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if missing:
+                threading.Event().wait(0.02)  # so that others could ask meanwhile
+                raise UnavailableError("no connection")
+            return super().infer(*asked, **options)
+        finally:
+            with self.lock:
+                self.at_once -= 1
+
+
+def test_a_server_that_is_coming_up_is_tried_by_one_request_at_a_time(site: Site) -> None:
+    site.server("a:1", "m.1")
+    server = site.servers["a:1"] = Starting(site.folder / "a:1" / "instances", PROGRAMS, url="a:1")
+    site.load("a:1", "m.1")
+    site.plant.place("m", [placed("m.1", "a", ready_at="a:1")])
+    client = site.client()
+    site.ready(client, 1)
+    client.describe()
+    with ThreadPoolExecutor(9) as threads:
+        first = threads.submit(client.infer, {"x": X})
+        wait_until(lambda: client.counts().moved > 0, "the first request has failed")
+        answers = [first, *(threads.submit(client.infer, {"x": X}) for _ in range(8))]
+        for answer in answers:
+            np.testing.assert_array_equal(answer.result(30)["y"], 2 * X)
+    counts = client.counts()
+    assert server.most_at_once == 1
+    assert (counts.answered, counts.failed, counts.moved) == (9, 0, 4)
 
 
 def test_without_topics_it_says_what_to_do() -> None:

@@ -124,6 +124,53 @@ def test_one_that_failed_a_moment_ago_is_tried_every_second_and_later_more_rarel
     assert max(pause for at, pause in pauses if at > 31) == 5.0
 
 
+def test_an_outage_of_any_length_can_be_counted() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("a")])
+    for attempt in range(1100):  # a float cannot double so often
+        sending = spreader.choose(1, 10.0 * attempt)
+        assert sending is not None
+        spreader.failed(sending, 10.0 * attempt)
+    assert spreader.next_chance(10.0 * 1099) == 5.0
+
+
+def test_after_suspicion_one_request_tries_it_and_the_others_wait_for_the_outcome() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("a")])
+    first, under_way = spreader.choose(1, 0.0), spreader.choose(1, 0.0)
+    assert first is not None
+    assert under_way is not None
+    assert not first.trial
+    spreader.failed(first, 0.0)
+    trial = spreader.choose(1, 0.25)
+    assert trial is not None
+    assert trial.trial
+    assert spreader.choose(1, 0.25) is None
+    assert spreader.next_chance(0.25) is None, "nobody knows how long it takes"
+    spreader.failed(trial, 0.3)
+    assert spreader.next_chance(0.3) == pytest.approx(0.5)
+    spreader.failed(under_way, 0.3)
+    assert spreader.next_chance(0.3) == pytest.approx(0.5), "it is the same outage"
+    trial = spreader.choose(1, 0.8)
+    assert trial is not None
+    spreader.succeeded(trial, 0.1, 0.9)
+    assert all(spreader.choose(1, 0.9) for _ in range(5))
+
+
+def test_a_trial_that_says_nothing_lets_the_next_request_try() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("a")])
+    sending = spreader.choose(1, 0.0)
+    assert sending is not None
+    spreader.failed(sending, 0.0)
+    trial = spreader.choose(1, 1.0)
+    assert trial is not None
+    spreader.refused(trial)
+    again = spreader.choose(1, 1.0)
+    assert again is not None
+    assert again.trial
+
+
 def test_a_newcomer_does_not_get_what_it_has_missed() -> None:
     spreader = Spreader()
     spreader.update([candidate("a")])

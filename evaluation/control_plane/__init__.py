@@ -1,0 +1,1 @@
+"""ROOMIE's control plane as it runs: real processes, real deaths, and what must hold afterwards."""
