@@ -132,8 +132,8 @@ def server_properties(settings: BrokerSettings, *, port: int, controller_port: i
         # A restart after a kill is not to wait for the timeouts of a cluster of many.
         "controller.quorum.election.timeout.ms": "200",
         "controller.quorum.election.backoff.max.ms": "200",
-        "broker.heartbeat.interval.ms": "500",
-        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "300",
+        "broker.session.timeout.ms": "1500",
         # Video fills a disk quickly: enforce retention every 10 s, not every 5 min, and free
         # the space of deleted segments after 5 s, not 60 s.
         "log.retention.check.interval.ms": "10000",

@@ -28,6 +28,8 @@ def test_properties_describe_one_node_that_is_controller_and_broker() -> None:
     assert properties["auto.create.topics.enable"] == "false"
     assert properties["group.initial.rebalance.delay.ms"] == "0"
     assert int(properties["group.min.session.timeout.ms"]) <= 1000
+    # A broker that was killed is refused until its former self is taken for dead.
+    assert int(properties["broker.session.timeout.ms"]) <= 1500
     for name in ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic"):
         assert properties[f"{name}.replication.factor"] == "1"
 
