@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import Self
 
 from dataflow.config import TopicNames
@@ -59,13 +58,11 @@ class Load:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join()
-        # After a fault nobody wants the answers any more.
-        self._executor.shutdown(wait=kind is None, cancel_futures=kind is not None)
+        # What is under way ends within its client's patience, and before its client does.
+        self._executor.shutdown(wait=True, cancel_futures=True)
         for client in self._clients.values():
             client.close()
 
