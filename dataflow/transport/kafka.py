@@ -24,7 +24,9 @@ from dataflow.transport.kafka_writer import KafkaAtomicWriter
 
 _log = logging.getLogger("videojam.kafka")
 
-_TRANSACTION_MS = 10_000
+_TRANSACTION_MS = 20_000
+"""Outlives the restart of a broker. One that has timed out meanwhile takes seconds to be taken
+back, if it can be at all."""
 _HEARTBEAT_MS = 500
 """Longest pause between heartbeats. Members hear of a rebalance with the answer to one: a third of
 the session timeout, as is common, would hold up whoever takes over a dead replica's work."""
@@ -146,6 +148,8 @@ class KafkaTransport:
                 **self._common,
                 "client.id": name,
                 "transactional.id": name,
+                # It is one client, and what it waits to write holds up everything else.
+                "reconnect.backoff.max.ms": 250,
                 # Readers do not look past a transaction that is open: one whose writer has died
                 # must not hold them up for long.
                 "transaction.timeout.ms": _TRANSACTION_MS,

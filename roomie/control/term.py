@@ -30,7 +30,10 @@ from roomie.control.sight import Sight
 
 _log = logging.getLogger("videojam.roomie")
 
-_WRITE_SECONDS = 10.0
+_WRITE_SECONDS = 20.0
+"""Longer than it takes to bring up a broker that was killed. The writer goes on as soon as it
+answers, which is done seconds sooner than to end the term, to join the group anew and to begin
+another one."""
 _POLL_SECONDS = 0.02
 """How long an order may wait for the reader."""
 _CATCH_UP_SECONDS = 30.0

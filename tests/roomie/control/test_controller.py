@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from dataflow.config import Config, TopicNames
-from dataflow.transport import Received, Record, TopicPartition
+from dataflow.errors import BrokerError
+from dataflow.transport import AtomicWriter, Received, Record, TopicPartition
 from dataflow.transport.memory import MemoryTransport
 from roomie.control.book import Step
 from roomie.control.client import NoOutcomeError, RoomieClient
@@ -267,6 +268,43 @@ def test_an_outage_costs_no_instance_its_place(
         log.poll()
         assert before < {i.id for i in log.table["small"].instances}
     assert not any(s.event == "lost" for s in log.statuses)
+
+
+class Away:
+    """A writer whose cluster is away at its second write, for seconds that nobody waits for.
+
+    Args:
+        writer: of the cluster.
+        seconds: for so long.
+    """
+
+    def __init__(self, writer: AtomicWriter, seconds: float) -> None:
+        self._writer = writer
+        self._away = [0.0, seconds]
+
+    def write(self, records: Sequence[Record], timeout: float) -> None:
+        if self._away and self._away.pop(0) > timeout:
+            raise BrokerError("the cluster was not back in time")
+        self._writer.write(records, timeout)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def test_a_write_outlives_the_restart_of_a_broker(
+    transport: MemoryTransport,
+    names: TopicNames,
+    controller: Make,
+    client: RoomieClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make = transport.writer
+    # So long is a broker away that is killed, and started 3 s later on a busy machine.
+    monkeypatch.setattr(transport, "writer", lambda name: Away(make(name), 14.0))
+    with Node(transport, names, fake_worker("w0"), 0.02), controller("c1") as running:
+        order = client.deploy(ModelSpec(model="small"))
+        assert client.wait(order, timeout=20).event == "ready"
+        assert running.controller.sight.glance().terms == 1
 
 
 def test_a_step_that_cannot_be_written_is_decided_anew(
