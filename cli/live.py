@@ -109,7 +109,7 @@ def show(
     """
     if once:
         _look(view, console, as_json=as_json)
-    elif console.is_terminal and not as_json:
+    elif console.is_terminal and not console.is_dumb_terminal and not as_json:
         _draw(view, console, stopping, interval or _TERMINAL_SECONDS)
     else:
         pause = interval or (_TERMINAL_SECONDS if as_json else _PLAIN_SECONDS)

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from forecasting.errors import ForecasterSettingsError
 from forecasting.last_layer import Activations, LastLayer, Tail, Weights, answer, slope
 
+_EXACT = 0.005
+"""Relative error that is none: the layer computed apart rounds otherwise than the network, and how
+differs from processor to processor."""
 _STEPS = 4
 """Times that a bent tail is straightened anew; a linear one needs no second time."""
 
@@ -137,6 +140,8 @@ def learn(layer: LastLayer, lessons: Lessons, settings: FinetuneSettings) -> Wei
     if not past.came.any():
         return None
     before = _error(layer.tail, layer.weights, newest, layer, settings)
+    if before <= _EXACT * float(newest.came.sum()):
+        return None
     found = _fit(layer, past, settings)
     if not np.isfinite(found).all():
         return None

@@ -55,13 +55,26 @@ def test_it_is_shown_as_suits_who_looks(
     assert output.getvalue().splitlines() == shown
 
 
-def test_a_terminal_is_drawn_over() -> None:
+def test_a_terminal_is_drawn_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one cannot be drawn over
     moments, output = Moments(3), io.StringIO()
     console = Console(file=output, force_terminal=True, color_system=None)
     show(moments.view, console, moments.stopping, once=False, interval=0.001, as_json=False)
     drawn = output.getvalue()
     assert drawn.index("table 2") < drawn.index("table 1") < drawn.index("table 0")
     assert "\x1b[2K" in drawn  # a line is erased before it is drawn anew
+
+
+def test_a_terminal_that_cannot_be_drawn_over_gets_each_look_below_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    moments, output = Moments(3), io.StringIO()
+    console = Console(file=output, force_terminal=True, color_system=None)
+    show(moments.view, console, moments.stopping, once=False, interval=0.001, as_json=False)
+    drawn = output.getvalue()
+    assert drawn.index("table 2") < drawn.index("table 1") < drawn.index("table 0")
+    assert "\x1b" not in drawn
 
 
 class Reading:
