@@ -41,7 +41,7 @@ _TICK_SECONDS = 0.05
 """Longest pause between two looks at the queue while something waits and nothing happens."""
 _IDLE_SECONDS = 0.15
 """The same while nothing waits: what comes is looked at when it comes."""
-_GAP_SECONDS = 0.02
+_GAP_SECONDS = 0.03
 """Shortest pause between two looks because of what peers say: what is heard meanwhile is looked at
 together, which keeps the cost in bounds."""
 
