@@ -19,6 +19,9 @@ _LEAST_ERRORS = 2
 """At the end of a probation so few count, however many are wanted during it: clients leave an
 instance that errs alone, so a version that is bad enough never gets many requests. A single error
 is no rate, though."""
+_LEAST_SPANS = 3
+"""Reports with answers from which the time in the middle says something, however few answers there
+are: clients that spread by speed leave a slow version alone too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +185,8 @@ def verdict(new: Totals, old: Totals, spec: ModelSpec, *, least: int, over: bool
         new: what its instances did since they were ready.
         old: what the old version's did in the same time.
         spec: the new version's.
-        least: requests below which its time is not held against it, and before the probation is
-            over nothing at all.
+        least: requests below which nothing is held against it before the probation is over, and
+            its time only if it was reported several times.
         over: whether the probation is over.
 
     Returns:
@@ -201,7 +204,8 @@ def verdict(new: Totals, old: Totals, spec: ModelSpec, *, least: int, over: bool
             )
     # Time is judged at the end only, when there is enough of it: the first seconds of an instance,
     # or a moment in which its machine was busy, are not what it is like.
-    return _slow(new, old, spec) if over and new.answered >= least else None
+    timed = sum(1 for span in new.spans if span.items) >= _LEAST_SPANS
+    return _slow(new, old, spec) if over and (new.answered >= least or timed) else None
 
 
 def unproven(new: Totals, old: Totals, *, least: int) -> str | None:

@@ -162,6 +162,16 @@ class TestRollouts:
         world = self._proving(slow_limit=4.0)
         assert self._end(world, of_new=slow, of_old={"compute_s": 0.01}) == "rolled-out"
 
+    def test_one_that_is_so_slow_that_clients_leave_it_alone_is_rolled_back(self) -> None:
+        world = self._proving()
+        (new,), (old,) = world.ready("small", 2), world.ready("small", 1)
+        for _ in range(3):
+            world.measure(new.id, requests=1, compute_s=0.2)
+            world.measure(old.id, compute_s=0.01)
+            world.run(1.0)
+        assert world.events()[-1] == "rolled-back"
+        assert "20.0 times as long" in world.said("rolled-back")[0]
+
     @pytest.mark.parametrize("wanted", [{}, {"latency": 0.015}])
     def test_stalls_among_the_first_requests_are_not_held_against_it(
         self, wanted: dict[str, Any]
