@@ -52,7 +52,7 @@ def kills_table(killing: Killing) -> Table:
     table = Table(title="kills under load", title_justify="left")
     table.add_column("killed", no_wrap=True)
     for column in (
-        "away s", "converged s", "after all s", "requests", "failed", "bound", "slowest s",
+        "away s", "after s", "of all s", "requests", "failed", "bound", "slowest s",
         "silence s", "orphans",
     ):  # fmt: skip
         table.add_column(column, justify="right")
