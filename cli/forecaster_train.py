@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -142,7 +143,7 @@ def _train(traces: list[Trace], out: Path, settings: TrainSettings, *, quiet: bo
         task = bar.add_task("making load", total=settings.fit.epochs, error="")
 
         def progress(done: int, most: int, error: float) -> None:
-            shown = "" if error != error else f"validation error {error:.3f}"  # noqa: PLR0124 - NaN
+            shown = "" if math.isnan(error) else f"validation error {error:.3f}"
             bar.update(task, completed=done, total=most, error=shown)
 
         return run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -22,12 +22,13 @@ def print_plan(plan: Plan, prediction: Prediction, console: Console) -> None:
     new = {d.request.id for d in plan.decisions if d.gpu is not None}
     moved = {move.instance for move in plan.moves}
     table = Table(title=f"Placement by {plan.placer}")
-    for column, justify in (
+    columns: tuple[tuple[str, JustifyMethod], ...] = (
         ("GPU", "left"), ("memory GiB", "right"), ("instance", "left"), ("model", "left"),
         ("batch", "right"), ("slowdown %", "right"), ("throughput loss %", "right"),
         ("latency ms", "right"), ("items/s", "right"), ("", "left"),
-    ):  # fmt: skip
-        table.add_column(column, justify=justify)  # type: ignore[arg-type] # one of rich's words
+    )  # fmt: skip
+    for column, justify in columns:
+        table.add_column(column, justify=justify)
     for gpu in prediction.gpus:
         memory = f"{gpu.memory_bytes / _GIB:.1f} of {gpu.memory_limit_bytes / _GIB:.1f}"
         name = escape(gpu.gpu)
