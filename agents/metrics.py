@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metric
 
 from agents.histogram import Counts
-from agents.state import Balance, ForecasterState
+from agents.state import FORMER_PEERS, Balance, ForecasterState
 from agents.status import Glance
 from dataflow.metrics import LabelledCollector
 
@@ -94,10 +94,15 @@ class ReplicaCollector(LabelledCollector):
         )
 
     def _handing_over(self, balance: Balance) -> Iterator[Metric]:
-        yield self.by("offloaded_items", "Items handed on.", "peer", balance.offloaded)
+        # What went to peers that are gone would look as if it had all been handed on just now.
+        offloaded, received = (
+            {peer: items for peer, items in by_peer.items() if peer != FORMER_PEERS}
+            for by_peer in (balance.offloaded, balance.received)
+        )
+        yield self.by("offloaded_items", "Items handed on.", "peer", offloaded)
         yield self.counter("offloaded_bytes", "Their bytes.", balance.offloaded_bytes)
         yield self.counter("offload_failures", "Items that came back.", balance.failed)
-        yield self.by("received_items", "Items taken over.", "peer", balance.received)
+        yield self.by("received_items", "Items taken over.", "peer", received)
         yield self.by(
             "quota_items", "To hand on under this policy.", "peer", balance.quotas, gauge=True
         )

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agents.state import Balance, ForecasterState, ReplicaState
+from agents.state import FORMER_PEERS, Balance, ForecasterState, ReplicaState
 
 SILENT_SECONDS = 3.0
 """A row that is older says nothing about the present; balancers leave its replica out likewise."""
@@ -275,7 +275,7 @@ def _flows(live: Sequence[Sighting]) -> tuple[Flow, ...]:
         if balance is None:
             continue
         rates = _rates(seen, balance)
-        for receiver in sorted({*balance.offloaded, *balance.quotas}):
+        for receiver in sorted({*balance.offloaded, *balance.quotas} - {FORMER_PEERS}):
             link = balance.links.get(receiver)
             flows.append(
                 Flow(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from agents.balancing import Balancer, VideoJam
 from agents.spent import Spent
-from agents.state import Balance, ForecasterState, LinkState
+from agents.state import FORMER_PEERS, Balance, ForecasterState, LinkState
 
 
 @dataclass(slots=True)
@@ -33,6 +33,12 @@ class Tally:
     """By kind."""
     spent: Spent = field(default_factory=Spent)
     """Processor time of deciding, hearing and telling."""
+
+    def part_from(self, peer: str) -> None:
+        """A peer is gone: what went to it and came from it counts with that of all former ones."""
+        for items in (self.offloaded, self.received):
+            if peer in items:
+                items[FORMER_PEERS] += items.pop(peer)
 
 
 def describe_balance(

@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agents.balancing import Row
 from dataflow.errors import RecordError
 
+FORMER_PEERS = "(former)"
+"""In place of a peer's name, for all those that are gone: together, so that a row does not grow
+with every replica that there ever was. No replica can be called so."""
+
 
 class LinkState(BaseModel):
     """How long deliveries to a peer take, as estimated from those that were acknowledged."""
@@ -66,11 +70,11 @@ class Balance(BaseModel):
     quotas: dict[str, int] = Field(default_factory=dict)
     """Items that it is to hand to each peer under the present policy."""
     offloaded: dict[str, int] = Field(default_factory=dict)
-    """Items handed to each peer."""
+    """Items handed to each peer; those of peers that are gone as of one, `FORMER_PEERS`."""
     offloaded_bytes: int = 0
     """Their bytes."""
     received: dict[str, int] = Field(default_factory=dict)
-    """Items taken over from each peer."""
+    """Items taken over from each peer, likewise."""
     failed: int = 0
     """Items that could not be handed on, and came back into the queue."""
     links: dict[str, LinkState] = Field(default_factory=dict)

@@ -45,6 +45,11 @@ _GAP_SECONDS = 0.03
 """Shortest pause between two looks because of what peers say: what is heard meanwhile is looked at
 together, which keeps the cost in bounds."""
 
+_FORGET_SECONDS = 60.0
+"""A peer that has been silent for so long counts as one that has said goodbye. Where each replica
+that is started gets a name of its own, those that were killed would otherwise be kept, asked for
+their rows, and shown, for as long as this one lives."""
+
 _SHOW_SECONDS = 0.5
 """How old what people read in a row may be: neighbours decide by early rows, people do not."""
 
@@ -183,6 +188,8 @@ class Steering:
         now = self._now()
         with self._hand.changed:
             actions: list[Actions] = [self._hear(now, message) for message in messages]
+            lost = self._balancer.member.table.lost(now, _FORGET_SECONDS)
+            actions += [self._part_from(now, peer) for peer in lost]
             actions.append(self._balancer.tick(now, self._hand.snapshot()))
             outgoing = self.claim(action for group in actions for action in group)
             event = self._capacity.look(now)
@@ -265,7 +272,7 @@ class Steering:
 
     def _hear(self, now: float, message: Message) -> Actions:
         if isinstance(message, Gone):
-            return self._balancer.gone(now, message.replica)
+            return self._part_from(now, message.replica)
         if isinstance(message, ReplicaState):
             if message.replica == self._replica:
                 self._check_name(message)
@@ -279,6 +286,10 @@ class Steering:
             return ()
         self.tally.signals_heard[message.kind] += 1
         return self._balancer.signalled(now, message)
+
+    def _part_from(self, now: float, peer: str) -> Actions:
+        self.tally.part_from(peer)
+        return self._balancer.gone(now, peer)
 
     def _check_name(self, state: ReplicaState) -> None:
         if state.incarnation != self._incarnation and state.at > self._started_at:

@@ -55,7 +55,7 @@ class Balancer(Protocol):
         ...
 
     def gone(self, now: float, replica: str) -> Actions:
-        """A neighbour said goodbye (its row was deleted)."""
+        """A neighbour said goodbye (its row was deleted), or has been silent for minutes."""
         ...
 
     def signalled(self, now: float, signal: Signal) -> Actions:

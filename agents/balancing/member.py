@@ -83,9 +83,10 @@ class Member:
         return any(taken)
 
     def gone(self, replica: str) -> None:
-        """A neighbour said goodbye."""
+        """A neighbour said goodbye, or has been silent for so long that it will not any more."""
         self.table.forget(replica)
         self._transits.pop(replica, None)
+        self._received.pop(replica, None)
 
     def view(self, now: float, *, most_cameras: int = 0) -> View:
         """The group right now, with what is on its way.

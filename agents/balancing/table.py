@@ -164,6 +164,12 @@ class StateTable:
             )
         )
 
+    def lost(self, now: float, silence: float) -> tuple[str, ...]:
+        """Neighbours that were not heard for longer than ``silence`` seconds, sorted."""
+        return tuple(
+            sorted(name for name, e in self._entries.items() if now - e.heard_at > silence)
+        )
+
     def to_ask(self, now: float) -> tuple[str, ...]:
         """Neighbours whose state is to be requested, sorted: old rows, and unknown ones."""
         return tuple(

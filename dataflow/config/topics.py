@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from dataflow.config.model import Config
 
+_STATE_MS = 86_400_000
 _TELEMETRY_MS = 600_000
 """Enough for a controller that takes over to judge a new version by what it did until then."""
 
@@ -141,7 +142,16 @@ def declared_topics(config: Config) -> tuple[TopicSpec, ...]:
             retention_bytes=keep.size,
             segment_ms=max(keep.time * 100, 10_000),
         )
-        add(names.state(name), 1, "compact", segment_ms=60_000, delete_retention_ms=60_000)
+        # Deleted too: a living replica's row is renewed all the time, and where each replica that
+        # is started has a name of its own, those of the dead would pile up.
+        add(
+            names.state(name),
+            1,
+            "compact,delete",
+            retention_ms=_STATE_MS,
+            segment_ms=60_000,
+            delete_retention_ms=60_000,
+        )
         add(names.signals(name), 1, "delete", retention_ms=60_000, segment_ms=10_000)
         add(names.dead(name), 1, "delete", retention_ms=function.dead_retention * 1000)
         if function.stateful:

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from agents.assembly import build_engine
 from agents.histogram import RESPONSE_SECONDS, Histogram
 from agents.metrics import ReplicaCollector
-from agents.state import Balance, ForecasterState, LinkState
+from agents.state import FORMER_PEERS, Balance, ForecasterState, LinkState
 from agents.status import Glance, ReplicaStatus
 from dataflow.errors import ConfigError
 from dataflow.metrics import serve_metrics
@@ -38,7 +38,7 @@ def glance(**balance: Any) -> Glance:
         "arrivals": 8.5,
         "coming": 9.5,
         "quotas": {"find-1": 3},
-        "offloaded": {"find-1": 7, 'odd"\n': 1},
+        "offloaded": {FORMER_PEERS: 9, "find-1": 7, 'odd"\n': 1},
         "offloaded_bytes": 8000,
         "received": {"find-2": 4},
         "dropped": {"queue-full": 2, "overload": 3},
@@ -121,6 +121,12 @@ def registry(shown: Glance) -> CollectorRegistry:
 def test_a_metric_has_its_value_and_labels(name: str, more: dict[str, str], value: float) -> None:
     known = registry(glance()).get_sample_value(f"videojam_{name}", {**LABELS, **more})
     assert known == value
+
+
+def test_former_peers_do_not_look_as_if_something_had_just_been_handed_to_them() -> None:
+    labels = {**LABELS, "peer": FORMER_PEERS}
+    value = registry(glance()).get_sample_value("videojam_offloaded_items_total", labels)
+    assert value is None
 
 
 def test_a_forecaster_that_is_watched_has_metrics_and_others_have_none() -> None:

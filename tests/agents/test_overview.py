@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.overview import FORGOTTEN_SECONDS, SILENT_SECONDS, Sighting, overview
-from agents.state import Balance, LinkState
+from agents.state import FORMER_PEERS, Balance, LinkState
 from tests.agents.shown import NOW, row, sighting, state
 
 
@@ -83,6 +83,13 @@ def test_who_hands_how_much_to_whom_the_busiest_first() -> None:
     ]
     assert (group.flows[0].sender, group.flows[0].link_seconds) == ("find-0", 0.012)
     assert group.replicas[0].offloaded == 159
+
+
+def test_former_peers_count_and_are_nobody_to_hand_to() -> None:
+    shown = balance("find-0", offloaded={FORMER_PEERS: 30, "find-1": 5})
+    (group,) = overview({"find": 1}, [sighting(balance=shown)], {})
+    assert [flow.receiver for flow in group.flows] == ["find-1"]
+    assert group.replicas[0].offloaded == 35
 
 
 def test_rates_are_unknown_before_a_second_row() -> None:

@@ -38,13 +38,10 @@ class TestDeclaredTopics:
     def test_policies_follow_what_is_kept(self) -> None:
         policies = {name: spec.configs["cleanup.policy"] for name, spec in self.specs.items()}
         compacted = {name for name, policy in policies.items() if policy == "compact"}
-        assert compacted == {
-            "demo.detect.state",
-            "demo.read.state",
-            "demo.detect.snapshots",
-            "demo.capacity",
-        }
-        assert set(policies.values()) == {"compact", "delete"}
+        assert compacted == {"demo.detect.snapshots", "demo.capacity"}
+        renewed = {name for name, policy in policies.items() if policy == "compact,delete"}
+        assert renewed == {"demo.detect.state", "demo.read.state"}
+        assert set(policies.values()) == {"compact", "compact,delete", "delete"}
 
     def test_work_keeps_what_its_retention_says(self) -> None:
         work = self.specs["demo.detect.work"]
