@@ -13,11 +13,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from fractions import Fraction
 
 from dataflow.errors import RecordError
 from dataflow.functions.base import Box, Detection
+from dataflow.moments import parse_rfc3339, rfc3339
 
 VERSION = "1"
 """Version of the ``vj_`` headers. A reader refuses others: it cannot know what changed."""
@@ -26,8 +26,6 @@ FRAME_TYPE = "io.videojam.frame.v1"
 OBJECT_TYPE = "io.videojam.object.v1"
 MAX_SEQUENCE = 2**63 - 1
 """Largest number of a frame in its stream."""
-_MAX_TIME = 253_370_764_800.0
-"""Seconds since the epoch at the start of the year 9999: some later ones have no UTC form."""
 MAX_CUTS = 100
 """Deepest nesting of parts that is read: what walks along it may recurse."""
 _CUT = re.compile(r"(0|[1-9][0-9]{0,8})/([1-9][0-9]{0,8})")
@@ -238,26 +236,6 @@ class WorkItem:
     def passed(self, stage: Stage) -> WorkItem:
         """The item after one more stage; it has not been offloaded on its way to the next one."""
         return replace(self, stages=(*self.stages, stage), hops=0)
-
-
-def rfc3339(seconds: float) -> str:
-    """UTC time with microseconds, as CloudEvents asks for."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
-
-
-def parse_rfc3339(text: str) -> float:
-    """Seconds since the epoch.
-
-    Raises:
-        ValueError: not a time with an offset, or not one from 1970 to 9998.
-    """
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"the time {text!r} has no offset from UTC")
-    seconds = moment.timestamp()
-    if not 0 <= seconds < _MAX_TIME:
-        raise ValueError(f"the time {text!r} is not in the years 1970 to 9998")
-    return seconds
 
 
 def _frame(texts: Mapping[str, str]) -> FrameId:

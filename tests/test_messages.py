@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 
 from dataflow.errors import RecordError
 from dataflow.functions.base import Box, Detection
-from dataflow.messages import (
-    FrameId,
-    Part,
-    Stage,
-    WorkItem,
-    parse_rfc3339,
-    rfc3339,
-)
+from dataflow.messages import FrameId, Part, Stage, WorkItem
+from dataflow.moments import parse_rfc3339, rfc3339
 from tests.strategies import items, parts
 
 HEADERS = WorkItem(

@@ -73,7 +73,7 @@ class AgentSettings:
     attempts: int = 3
     backoff: float = 1.0
     longest_backoff: float = 30.0
-    drain_seconds: float = 2.0
+    drain_seconds: float = 1.0
     longest_drain: float = 10.0
     parallel_loads: int = 2
     silence: float = 3.0

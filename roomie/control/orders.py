@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataflow.config import TopicNames
 from dataflow.errors import RecordError
-from dataflow.messages import parse_rfc3339, rfc3339
+from dataflow.moments import parse_rfc3339, rfc3339
 from dataflow.transport import Received, Record
 from roomie.control.records import ORDER_TYPES, TYPE_PREFIX, Count, ModelName, ModelSpec, Order
 
