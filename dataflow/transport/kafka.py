@@ -17,6 +17,7 @@ from dataflow.transport.base import (
     RebalanceListener,
     Start,
 )
+from dataflow.transport.identity import own_identity
 from dataflow.transport.kafka_admin import KafkaAdmin
 from dataflow.transport.kafka_consumer import KafkaGroupConsumer, KafkaReader
 from dataflow.transport.kafka_producer import KafkaProducer
@@ -107,11 +108,11 @@ class KafkaTransport:
                 **self._common,
                 **self._fetching(),
                 "group.id": group,
-                "client.id": group,
+                "client.id": own_identity(),
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": timeout,
                 "max.poll.interval.ms": int(self._max_poll_interval * 1000),
-                "heartbeat.interval.ms": min(_HEARTBEAT_MS, max(30, timeout // 4)),
+                "heartbeat.interval.ms": min(_HEARTBEAT_MS, max(30, timeout // 8)),
                 "auto.offset.reset": "earliest",
             },
             topics,

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from typing import Any
-
-from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from dataflow.config import ClusterConfig
 from dataflow.transport import Received
-from dataflow.transport.faust_security import credentials
+from dataflow.transport.dismissal import dismiss
 from dataflow.transport.faust_thread import FaustThread, faust_app, raw_topic
-from roomie.control import predecessors
+from dataflow.transport.identity import own_identity
 from roomie.control.owner import Owner, ResignedError
 
 _log = logging.getLogger("videojam.roomie")
@@ -61,7 +58,7 @@ class Membership:
         self._group = group
         self._owner = owner
         self._session_timeout = session_timeout
-        self._identity = predecessors.own_identity()
+        self._identity = own_identity()
         self._faust = FaustThread(
             self._build,
             what="membership",
@@ -84,15 +81,13 @@ class Membership:
 
     async def _dismiss(self) -> None:
         """Once: of those that this machine has lost before, none is waited for."""
-        servers = self._bootstrap_servers
-        security = credentials_to_aiokafka_auth(credentials(self._cluster.security))
         try:
-            await predecessors.dismiss(
+            await dismiss(
                 self._group,
-                self._identity,
-                {"bootstrap_servers": servers, **security},
+                self._bootstrap_servers,
+                self._cluster,
                 seconds=2 * self._session_timeout,
-                host=socket.gethostname(),
+                after=self._identity,
             )
         except Exception:  # noqa: BLE001 - then the session timeout is waited for, as anywhere else
             _log.exception("those that were killed here before cannot be made to leave the group")

@@ -1,4 +1,4 @@
-"""Which members of the controllers' group were killed on this machine."""
+"""Which members of a consumer group were killed on this machine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 
 import pytest
 
+from dataflow.config import ClusterConfig
 from dataflow.processes import start_time
-from roomie.control.predecessors import dismiss, identity, is_gone, own_identity
+from dataflow.transport.dismissal import dismiss
+from dataflow.transport.identity import identity, is_gone, own_identity
 
 
 def test_this_process_is_not_gone() -> None:
@@ -25,8 +27,8 @@ def test_this_process_is_not_gone() -> None:
     [
         identity("elsewhere", 1, 2.0),
         identity("here.example.org", 1, 2.0),
-        "roomie-controller.here",
-        "roomie-controller.here.one.two",
+        "videojam.here",
+        "videojam.here.one.two",
         "faust-1.2",
         "",
     ],
@@ -48,5 +50,4 @@ def test_hosts_with_dots_and_fractions_of_seconds_are_read_back() -> None:
 
 
 def test_without_a_broker_nobody_is_dismissed() -> None:
-    connection = {"bootstrap_servers": "127.0.0.1:1"}
-    assert asyncio.run(dismiss("g", "me", connection, seconds=0.3, host="here")) == 0
+    assert asyncio.run(dismiss("g", "127.0.0.1:1", ClusterConfig(), seconds=0.3)) == 0
