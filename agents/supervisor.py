@@ -89,6 +89,7 @@ class Supervisor:
         metrics_port_base: the first worker serves metrics on this port, the others on those that
             follow; None for no metrics.
         environment: of the workers; this process's own when None.
+        on_end: told the function of each worker that has ended by itself.
         monotonic: seconds of a clock that never jumps.
     """
 
@@ -102,6 +103,7 @@ class Supervisor:
         log_format: LogFormat = "text",
         metrics_port_base: int | None = None,
         environment: Mapping[str, str] | None = None,
+        on_end: Callable[[str], object] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config_file = config_file
@@ -111,6 +113,7 @@ class Supervisor:
         self._log_format = log_format
         self._metrics_port_base = metrics_port_base
         self._environment = dict(os.environ if environment is None else environment)
+        self._on_end = on_end
         self._monotonic = monotonic
         self.workers: list[Worker] = []
 
@@ -140,6 +143,7 @@ class Supervisor:
                 if code is None:
                     continue
                 self._note_end(worker, code, now)
+                self._on_end(worker.function)
                 yield worker
             elif worker.resume_at is not None and now >= worker.resume_at:
                 worker.restarts += 1

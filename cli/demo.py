@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from agents.observer import Observer
     from agents.supervisor import Supervisor
+    from agents.takeover import Takeover
     from cli.up_view import LiveTable
     from dataflow.accounting import Ledger
     from dataflow.config import Config
@@ -106,7 +107,8 @@ def demo(
         prepare_topics(config, quiet=True)
         if not keep:
             stack.callback(_remove_topics, config)
-        supervisor = Supervisor(file, servers, run.out / "logs")
+        hasten = Takeover(config).hasten
+        supervisor = Supervisor(file, servers, run.out / "logs", on_end=hasten)
         watch = ResultWatch(config, transport, pictures=True, start="earliest")
         stack.callback(watch.close)
         players = _players(config, video or [], kind, fps)

@@ -74,6 +74,7 @@ def up(
     """Start workers, keep them alive, and show what they do."""
     from agents.observer import Observer
     from agents.supervisor import Supervisor
+    from agents.takeover import Takeover
     from cli.up_view import LiveTable
     from dataflow.broker.paths import data_home
 
@@ -103,6 +104,7 @@ def up(
             log_level=log_level,
             log_format=log_format,
             metrics_port_base=metrics_port_base,
+            on_end=Takeover(settings).hasten,
         )
         with Observer(settings, transport) as observer, supervisor:
             supervisor.start(replicas)

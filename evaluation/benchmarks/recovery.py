@@ -5,7 +5,8 @@
 
 One run a balancer. At 20 s a YOLO is killed, at 30 s it comes back with larger pictures and less
 than half the speed; at 50 s a node's YOLO and OCR are killed, at 65 s they come back; from 85 s to
-100 s one of three cameras is silent.
+100 s one of three cameras is silent. The YOLO dies alone, so its supervisor says goodbye for it, as
+that of `videojam up` does; the node's goes with it, so these two are missed for the session timeout.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from agents.takeover import Takeover
 from evaluation.command import json_option, plot_option, run
 from evaluation.load import frame_times, names_for_partitions, picture
 from evaluation.testbed import End, Testbed, temporary_broker
@@ -106,6 +108,7 @@ def _disturbed_run(declared: Mapping[str, Any], folder: Path, seed: int) -> list
             bed.camera(camera, times, data)
         _sleep_until(bed, KILL)
         bed.kill("yolo-1")
+        Takeover(bed.config).hasten("yolo")
         _sleep_until(bed, REDEPLOY)
         bed.start("yolo-1", speed=0.75 * (416 / 640) ** 2)  # 640 instead of 416 pixels a side
         _sleep_until(bed, NODE_AWAY)

@@ -15,7 +15,9 @@ from dataflow.config import Config, load_config
 from tests.agents.plant import DEADLINE, wait_until
 
 
-def declare(folder: Path, servers: str, **functions: dict[str, Any]) -> tuple[Path, Config]:
+def declare(
+    folder: Path, servers: str, *, session_timeout: float = 6.0, **functions: dict[str, Any]
+) -> tuple[Path, Config]:
     """A topics.yaml in which ``find`` stands alone and emulates a function."""
     find = {
         "plugin": "emulated",
@@ -28,7 +30,7 @@ def declare(folder: Path, servers: str, **functions: dict[str, Any]) -> tuple[Pa
     declaration = {
         "version": 1,
         "deployment": f"proc-{time.time_ns() % 10**10}",
-        "cluster": {"bootstrap_servers": servers},
+        "cluster": {"bootstrap_servers": servers, "session_timeout": session_timeout},
         "functions": {"find": find},
         "pipelines": {"p": {"cameras": ["any"], "steps": [{"function": "find"}]}},
     }

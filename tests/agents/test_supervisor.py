@@ -58,12 +58,16 @@ def clock() -> Seconds:
 def test_a_worker_that_ends_is_started_again_after_its_pause(
     tmp_path: Path, clock: Seconds
 ) -> None:
-    with Dying(tmp_path / "topics.yaml", "x", tmp_path, monotonic=clock) as supervisor:
+    ended: list[str] = []
+    with Dying(
+        tmp_path / "topics.yaml", "x", tmp_path, on_end=ended.append, monotonic=clock
+    ) as supervisor:
         supervisor.start({"f": 1})
         worker = supervisor.workers[0]
         for failures in (1, 2, 3):
             wait_until(lambda: list(supervisor.watch()) == [worker], "its end is noticed")
             assert worker.failures == failures
+            assert ended == ["f"] * failures
             assert worker.exit_code == 1
             assert worker.last_words() == ["cannot go on"]
             assert list(supervisor.watch()) == []
