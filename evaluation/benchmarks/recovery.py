@@ -6,7 +6,7 @@
 One run a balancer. At 20 s a YOLO is killed, at 30 s it comes back with larger pictures and less
 than half the speed; at 50 s a node's YOLO and OCR are killed, at 65 s they come back; from 85 s to
 100 s one of three cameras is silent. The YOLO dies alone, so its supervisor says goodbye for it, as
-that of `videojam up` does; the node's goes with it, so these two are missed for the session timeout.
+that of `videojam up` does; the node's goes with it: these two are missed for the session timeout.
 """
 
 from __future__ import annotations
