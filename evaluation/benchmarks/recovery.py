@@ -2,6 +2,7 @@
 
     python -m evaluation.benchmarks.recovery
     python -m evaluation.benchmarks.recovery --balancers videojam,wrr --plot recovery.png
+    python -m evaluation.benchmarks.recovery --balancers videojam --order thesis
 
 One run a balancer. At 20 s a YOLO is killed, at 30 s it comes back with larger pictures and less
 than half the speed; at 50 s a node's YOLO and OCR are killed, at 65 s they come back; from 85 s to
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +39,13 @@ _PACE = 0.65
 """Of the cameras' usual rate: the replicas that are left, the slow one among them, can bear it."""
 _SWING = 0.2
 """Steadier than in `compare`, so that a disturbance is told from a burst."""
+
+
+class Order(StrEnum):
+    """`balancing.order` of topics.yaml."""
+
+    fifo = "fifo"
+    thesis = "thesis"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +72,9 @@ def main(
     session_timeout: Annotated[
         float, typer.Option(min=1, help="Seconds until a dead replica's partitions move.")
     ] = 2.0,
+    order: Annotated[
+        Order, typer.Option(help="In which waiting items are processed: see topics.yaml.")
+    ] = Order.fifo,
     plot: Annotated[
         Path | None, plot_option("Draw response time over time into this file.")
     ] = None,
@@ -79,7 +91,7 @@ def main(
     with temporary_broker() as broker, tempfile.TemporaryDirectory() as folder:
         for name in names:
             console.print(f"{name}: {_RUN_SECONDS:.0f} s")
-            declared = declare(broker.bootstrap_servers, swing=_SWING, policy=name)
+            declared = declare(broker.bootstrap_servers, swing=_SWING, policy=name, order=order.value)
             declared["cluster"]["session_timeout"] = session_timeout
             ends = _disturbed_run(declared, Path(folder) / name, seed)
             series[name] = binned(ends)
