@@ -91,7 +91,9 @@ def main(
     with temporary_broker() as broker, tempfile.TemporaryDirectory() as folder:
         for name in names:
             console.print(f"{name}: {_RUN_SECONDS:.0f} s")
-            declared = declare(broker.bootstrap_servers, swing=_SWING, policy=name, order=order.value)
+            declared = declare(
+                broker.bootstrap_servers, swing=_SWING, policy=name, order=order.value
+            )
             declared["cluster"]["session_timeout"] = session_timeout
             ends = _disturbed_run(declared, Path(folder) / name, seed)
             series[name] = binned(ends)
