@@ -1,7 +1,7 @@
 """Load with random kills, stops and broker restarts, and the account of every frame at the end.
 
     python -m evaluation.benchmarks.soak --minutes 30
-    python -m evaluation.benchmarks.soak --minutes 2 --seed 7
+    python -m evaluation.benchmarks.soak --minutes 2 --seed 7 --plot memory.png --json soak.json
 
 Two replicas are never killed, so that their memory and threads can be followed. Exits with 1 when a
 frame is unaccounted for, or when a replica that was not killed keeps growing.
@@ -9,12 +9,13 @@ frame is unaccounted for, or when a replica that was not killed keeps growing.
 
 from __future__ import annotations
 
+import json
 import signal
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -24,9 +25,10 @@ import typer
 from rich.console import Console
 
 from dataflow.broker import EmbeddedBroker
-from evaluation.command import run
+from evaluation.command import json_option, plot_option, run
 from evaluation.testbed import ReplicaPlan, Testbed, Totals, temporary_broker
 from evaluation.thesis_case import declare, plans, start_cameras
+from roomie.plots import pyplot
 
 Harm: TypeAlias = Literal["kill", "stop", "leave", "broker"]
 
@@ -222,11 +224,49 @@ def at_random(rng: np.random.Generator) -> Iterator[Harm]:
         yield kinds[int(rng.choice(len(kinds), p=odds))]
 
 
+def as_json(result: Soaked) -> dict[str, Any]:
+    """The account, the harm done and all samples, a list of them for each process."""
+    return {
+        "totals": asdict(result.totals),
+        "unique": result.unique,
+        "repeated": result.repeated,
+        "harms": result.harms,
+        "processes": [
+            {"replica": name, "pid": pid, "samples": [asdict(sample) for sample in samples]}
+            for (name, pid), samples in result.samples.items()
+        ],
+    }
+
+
+def draw(result: Soaked, file: Path) -> None:
+    """Resident memory of the spared replicas over their age.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    plt = pyplot()
+    figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+    for (name, _), samples in result.samples.items():
+        if name in SPARED:
+            minutes = [sample.age / 60 for sample in samples]
+            axes.plot(minutes, [sample.megabytes for sample in samples], label=name)
+    axes.set(xlabel="minutes", ylabel="resident MB", ylim=(0, None))
+    axes.legend(fontsize=8)
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
+
+
 def main(
     *,
     minutes: Annotated[float, typer.Option(min=0.5, help="Length of the load.")] = 30.0,
     cameras: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of load and harm.")] = 1,
+    plot: Annotated[
+        Path | None, plot_option("Draw the spared replicas' memory over time into this file.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, json_option("Write the account and all samples to this file.")
+    ] = None,
 ) -> None:
     """Load with random kills, stops and broker restarts; ends with the account of all frames.
 
@@ -257,6 +297,10 @@ def main(
     trends = result.trends()
     for name, trend in trends.items():
         console.print(f"{name}: {trend}")
+    if json_file is not None:
+        json_file.write_text(json.dumps(as_json(result)), encoding="utf-8")
+    if plot is not None:
+        draw(result, plot)
     leaking = [name for name, trend in trends.items() if trend.leaking]
     if not result.accounted:
         console.print("[red]frames are unaccounted for[/red]")
