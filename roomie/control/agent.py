@@ -39,7 +39,7 @@ from roomie.triton.server import InferenceServer
 
 _log = logging.getLogger("videojam.roomie")
 
-_TICK_SECONDS = 0.25
+TICK_SECONDS = 0.25
 _FIRST_REPORT_SECONDS = 5.0
 """After so long a worker announces itself even if its server has not answered yet."""
 _REPORTS_PER_LEASE = 2.0
@@ -178,7 +178,7 @@ class Agent:
                     self._report(producer)
             with self._faults.outlived("sending"):
                 producer.poll(0)
-            self._wake.wait(_TICK_SECONDS)
+            self._wake.wait(TICK_SECONDS)
             self._wake.clear()
 
     def _act(self, producer: Producer, executor: ThreadPoolExecutor) -> None:
@@ -204,7 +204,7 @@ class Agent:
                 # At once, so that it never meets a load of the same instance.
                 self._perform(action, server)
             else:
-                executor.submit(self._perform, action, server)
+                executor.submit(self._perform_and_wake, action, server)
         with self._faults.outlived("ending the server"):
             self._end_the_hung(silent=silent)
         with self._faults.outlived("telemetry"):
@@ -231,7 +231,7 @@ class Agent:
         return self._wanted
 
     def _perform(self, action: Action, server: InferenceServer) -> None:
-        """Runs in the executor: one action, whose outcome the loop takes."""
+        """One action, whose outcome the loop takes."""
         fault: str | None = None
         try:
             perform(action, server, self._repository, self._options.settings)
@@ -241,6 +241,10 @@ class Agent:
             _log.exception("%s of %s", type(action).__name__, action.id)
             fault = f"{type(error).__name__}: {error}"
         self._outcomes.put((action, fault))
+
+    def _perform_and_wake(self, action: Action, server: InferenceServer) -> None:
+        """The same, in the executor."""
+        self._perform(action, server)
         self._wake.set()
 
     def _take_outcomes(self, now: float) -> None:

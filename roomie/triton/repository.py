@@ -14,7 +14,6 @@ touched. So the configuration is what is written first, at one stroke, and what 
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from dataflow.errors import ConfigError
@@ -115,18 +114,24 @@ class InstanceRepository:
     def remove(self, instance: str) -> None:
         """Delete an instance's folder; one that is not there, or is not ours, is left alone.
 
-        So is what cannot be deleted: `instances` goes on to name it.
+        Raises:
+            ModelLoadError: it cannot be deleted; it may be tried again.
         """
         folder = self.folder / instance
         if not _is_ours(folder):
             return
-        with suppress(OSError):
+        try:
             for entry in folder.iterdir():
                 if entry.name != CONFIG:
                     _remove(entry)
             # Last: what a killed agent leaves of it is still known as ours.
             (folder / CONFIG).unlink()
             folder.rmdir()
+        except OSError as error:
+            raise ModelLoadError(
+                f"the folder {folder} cannot be deleted ({error})\n"
+                "  remedy: make it and what lies in it the worker's own, and writable"
+            ) from error
 
     def instances(self) -> tuple[str, ...]:
         """Instances that have a folder which was written here."""

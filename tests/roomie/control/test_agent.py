@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.client import HTTPException
@@ -13,11 +14,11 @@ from typing import Any
 import pytest
 
 from dataflow.transport.memory import MemoryTransport
-from roomie.control.agent import Agent
+from roomie.control.agent import TICK_SECONDS, Agent
 from roomie.control.serving import ForeignServer
 from roomie.errors import DeviceError, ModelLoadError, TritonError
 from roomie.triton.fake import FakeTriton
-from roomie.triton.server import InferenceServer
+from roomie.triton.server import IndexEntry, InferenceServer
 from tests.roomie.control.kit import QUICK, Plant, agent_of, answers, placed
 from tests.roomie.triton.models import PROGRAMS, add_model
 from tests.roomie.waiting import wait_until
@@ -289,6 +290,36 @@ def test_a_server_that_cannot_be_tended_or_ended_is_no_end_of_the_agent(site: Si
         wait_until(lambda: agent.faults.get("ending the server", 0) > 0, "it tries to end it")
         site.server.come_back()
         site.plant.wait_for("w", {"m.1": "ready"})
+
+
+def test_a_folder_that_cannot_be_deleted_does_not_keep_the_agent_busy(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    tried: list[float] = []
+    index = site.server.index
+
+    def counted() -> Mapping[str, IndexEntry]:
+        looks.append(time.monotonic())
+        return index()
+
+    def refuse(*_: object) -> None:
+        tried.append(time.monotonic())
+        raise PermissionError("read-only file system")
+
+    monkeypatch.setattr(site.server, "index", counted)
+    with site.running():
+        site.plant.place("m", [placed("m.1", "w")])
+        site.plant.wait_for("w", {"m.1": "ready"})
+        with monkeypatch.context() as patched:
+            patched.setattr("roomie.triton.repository._remove", refuse)
+            site.plant.remove("m")
+            wait_until(lambda: len(tried) >= 3, "it tries, and tries again")
+            between = sum(tried[0] <= look <= tried[2] for look in looks)
+            seconds = tried[2] - tried[0]
+            assert seconds >= 0.3, "two pauses, the second one twice as long"
+            assert between <= 3 + 2 * seconds / TICK_SECONDS, "it looks as often as ever"
+        wait_until(lambda: not (site.folder / "m.1").exists(), "then it can")
 
 
 def test_two_agents_never_work_on_one_server(site: Site) -> None:

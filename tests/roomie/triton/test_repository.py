@@ -187,6 +187,22 @@ def test_one_that_was_written_or_removed_by_halves_is_still_ours(
     assert (repository.sources / "m" / "1" / "model.py").exists()
 
 
+@pytest.mark.parametrize("fails", ["unlink", "rmdir"])
+def test_one_that_cannot_be_deleted_is_said(
+    repository: InstanceRepository, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    repository.write("m.1", "m", Tuning(version=1))
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(f"not permitted: {path}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, fails, refuse)
+        with pytest.raises(ModelLoadError, match=r"m\.1 cannot be deleted(.*\n)*.*remedy"):
+            repository.remove("m.1")
+    repository.remove("m.1")
+
+
 @pytest.mark.parametrize(
     ("models", "instances", "said"),
     [
