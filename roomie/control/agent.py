@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +77,14 @@ class AgentOptions:
     settings: AgentSettings = field(default_factory=AgentSettings)
 
 
+@dataclass(frozen=True)
+class _Look:
+    """One look at a server. Where that is slow, it takes longer than a lease lasts."""
+
+    server: InferenceServer
+    seen: Future[dict[str, Seen] | None]
+
+
 class Agent:
     """A worker: call `run` in a thread of your choice, `stop` from any.
 
@@ -117,6 +125,8 @@ class Agent:
         self._core = AgentCore(options.settings)
         self._faults = Faults()
         self._watch = Watch(repository)
+        self._looker = ThreadPoolExecutor(1, thread_name_prefix="look")
+        self._look: _Look | None = None
         self._meter = Meter(options.worker)
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -162,6 +172,7 @@ class Agent:
                 if not self._options.keep_server:
                     time.sleep(self._options.settings.drain_seconds)
                 self._follower.stop()
+                self._looker.shutdown(wait=False, cancel_futures=True)
                 executor.shutdown(wait=False, cancel_futures=True)
                 self._serving.close(keep=self._options.keep_server)
                 producer.close(_CLOSE_SECONDS)
@@ -169,8 +180,8 @@ class Agent:
     def _loop(self, producer: Producer, executor: ThreadPoolExecutor) -> None:
         began = self._monotonic()
         while not self._stopping.is_set():
-            # Whatever fails, the lease is renewed: instances that serve are not to lose their
-            # place because something beside them went wrong.
+            # Whatever fails or takes long, the lease is renewed: instances that serve are not to
+            # lose their place because something beside them went wrong.
             with self._faults.outlived("deciding"):
                 self._act(producer, executor)
             if not self._core.looking() or self._monotonic() - began > _FIRST_REPORT_SECONDS:
@@ -188,14 +199,24 @@ class Agent:
             server = self._serving.tend(now)
         if self._serving.died():
             self._core.server_died(now)
-        self._take_outcomes(now)
+        look = self._look
+        if look is None:
+            # Before the look begins: what it shows is then never older than what is known.
+            self._take_outcomes(now)
+        if look is None and server is not None:
+            self._begin_look(server)
+            return
+        if look is not None and not look.seen.done():
+            return
+        self._look = None
         seen: Mapping[str, Seen] | None = None
         silent = False
-        if server is not None:
+        if look is not None and look.server is server:
             with self._faults.outlived("looking at the server"):
-                self._url = self._advertised(server.url)
-                seen = self._watch.look(server)
+                seen = look.seen.result()
                 silent = seen is None
+        if not self._outcomes.empty():
+            self._wake.set()  # they have come during the look, and want another one
         wanted = self._placed() if self._follower.ready() else None
         for action in self._core.decide(wanted, seen, self._monotonic()):
             if server is None:
@@ -207,8 +228,15 @@ class Agent:
                 executor.submit(self._perform_and_wake, action, server)
         with self._faults.outlived("ending the server"):
             self._end_the_hung(silent=silent)
-        with self._faults.outlived("telemetry"):
-            self._measure(producer, seen is not None)
+        if seen is not None:
+            with self._faults.outlived("telemetry"):
+                self._measure(producer)
+
+    def _begin_look(self, server: InferenceServer) -> None:
+        self._url = self._advertised(server.url)
+        seen = self._looker.submit(self._watch.look, server)
+        self._look = _Look(server, seen)
+        seen.add_done_callback(lambda _: self._wake.set())
 
     def _end_the_hung(self, *, silent: bool) -> None:
         """A server that runs and does not answer for long is ended."""
@@ -262,13 +290,11 @@ class Agent:
                 self._watch.forget(action.id)
             self._core.finished(action, fault, now)
 
-    def _measure(self, producer: Producer, looked: bool) -> None:
+    def _measure(self, producer: Producer) -> None:
         """Telemetry, when it is due and there is something to tell."""
         if self._monotonic() < self._telemetry_due:
             return
         self._telemetry_due = self._monotonic() + self._options.report_seconds
-        if not looked:
-            return
         batches = {name: wanted.tuning.batch for name, wanted in self._wanted.items()}
         used: Mapping[str, int] = {}
         with self._faults.outlived("asking for the GPUs' memory"):

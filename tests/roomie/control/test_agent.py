@@ -18,7 +18,7 @@ from roomie.control.agent import TICK_SECONDS, Agent
 from roomie.control.serving import ForeignServer
 from roomie.errors import DeviceError, ModelLoadError, TritonError
 from roomie.triton.fake import FakeTriton
-from roomie.triton.server import IndexEntry, InferenceServer
+from roomie.triton.server import IndexEntry, InferenceServer, ModelStatistics
 from tests.roomie.control.kit import QUICK, Plant, agent_of, answers, placed
 from tests.roomie.triton.models import PROGRAMS, add_model
 from tests.roomie.waiting import wait_until
@@ -263,6 +263,69 @@ def test_a_look_that_fails_is_tried_again_and_the_server_is_not_to_blame(
         assert not ended
         site.plant.place("m", [placed("m.1", "w"), placed("m.2", "w")])
         site.plant.wait_for("w", {"m.1": "ready", "m.2": "ready"})
+
+
+@pytest.mark.parametrize("slow", ["index", "statistics"])
+def test_a_server_that_is_slow_to_tell_costs_no_lease(
+    site: Site, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    answer = getattr(site.server, slow)
+    asked, release = threading.Event(), threading.Event()
+
+    def hang() -> object:
+        asked.set()
+        assert release.wait(60)
+        return answer()
+
+    with site.running():
+        site.plant.place("m", [placed("m.1", "w")])
+        site.plant.wait_for("w", {"m.1": "ready"})
+        with monkeypatch.context() as patched:
+            patched.setattr(site.server, slow, hang)
+            assert asked.wait(30)
+            heard = site.plant.workers.rows()["w"]
+            wait_until(
+                lambda: site.plant.workers.rows()["w"].at > heard.at + 2 * heard.lease,
+                "its lease is renewed meanwhile",
+            )
+        assert not site.plant.workers.rows()["w"].server_ready, "it has not answered for long"
+        release.set()
+        site.plant.wait_for("w", {"m.1": "ready"})
+        site.plant.place("m", [placed("m.1", "w"), placed("m.2", "w")])
+        site.plant.wait_for("w", {"m.1": "ready", "m.2": "ready"})
+
+
+def test_what_a_server_showed_before_it_was_replaced_counts_no_more(site: Site) -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    class Slow(FakeTriton):
+        def statistics(self) -> Mapping[str, ModelStatistics]:
+            found = super().statistics()
+            if "m.1" in found:
+                asked.set()
+                assert release.wait(60)
+            return found
+
+    class Replaced(ForeignServer):
+        now: InferenceServer = Slow(site.folder, PROGRAMS)
+        before: InferenceServer = now
+
+        def tend(self, now: float) -> InferenceServer | None:
+            del now
+            return self.now
+
+        def died(self) -> bool:
+            died, self.before = self.now is not self.before, self.now
+            return died
+
+    serving, once = Replaced(site.server), replace(QUICK, attempts=1)
+    with site.running(agent_of(site.plant, serving, site.sources, site.folder, settings=once)):
+        site.plant.place("m", [placed("m.1", "w")])
+        assert asked.wait(30)
+        serving.now = site.server
+        wait_until(lambda: not site.plant.workers.rows()["w"].server_ready, "it has died")
+        release.set()
+        site.plant.wait_for("w", {"m.1": "ready"})
 
 
 def test_a_server_that_cannot_be_tended_or_ended_is_no_end_of_the_agent(site: Site) -> None:
