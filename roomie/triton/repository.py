@@ -118,7 +118,7 @@ class InstanceRepository:
             ModelLoadError: it cannot be deleted; it may be tried again.
         """
         folder = self.folder / instance
-        if not _is_ours(folder):
+        if not self.has(instance):
             return
         try:
             for entry in folder.iterdir():
@@ -133,11 +133,9 @@ class InstanceRepository:
                 "  remedy: make it and what lies in it the worker's own, and writable"
             ) from error
 
-    def instances(self) -> tuple[str, ...]:
-        """Instances that have a folder which was written here."""
-        if not self.folder.is_dir():
-            return ()
-        return tuple(sorted(entry.name for entry in self.folder.iterdir() if _is_ours(entry)))
+    def has(self, instance: str) -> bool:
+        """Whether an instance has a folder which was written here."""
+        return _is_ours(self.folder / instance)
 
     def _source(self, model: str, version: int) -> Path:
         source = self.sources / model
