@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataflow.config import TopicNames
-from dataflow.errors import BrokerError, BufferFullError
 from dataflow.transport import Producer, Transport
 from dataflow.transport import Record as KafkaRecord
 from roomie.control.agent_core import AgentCore
@@ -143,11 +142,6 @@ class Agent:
         self._report_due = -float("inf")
         self._telemetry_due = -float("inf")
 
-    @property
-    def faults(self) -> Mapping[str, int]:
-        """How often something failed that the agent has outlived, by what it was."""
-        return self._faults.counts
-
     def stop(self) -> None:
         """Make `run` return, soon."""
         self._stopping.set()
@@ -167,8 +161,9 @@ class Agent:
             try:
                 self._loop(producer, executor)
             finally:
-                self._send(producer, self._names.workers, None)
-                producer.flush(_CLOSE_SECONDS)
+                with self._faults.outlived("saying goodbye"):
+                    self._send(producer, self._names.workers, None)
+                    producer.flush(_CLOSE_SECONDS)
                 if not self._options.keep_server:
                     time.sleep(self._options.settings.drain_seconds)
                 self._follower.stop()
@@ -311,10 +306,6 @@ class Agent:
         facts = (instances, up, self._url)
         if facts == self._reported and now < self._report_due:
             return
-        self._reported = facts
-        self._report_due = now + min(
-            self._options.report_seconds, self._options.lease / _REPORTS_PER_LEASE
-        )
         report = WorkerReport(
             worker=self._options.worker,
             node=self._options.node,
@@ -327,17 +318,23 @@ class Agent:
             instances=instances,
         )
         self._send(producer, self._names.workers, report.to_json())
+        self._reported = facts
+        self._report_due = now + min(
+            self._options.report_seconds, self._options.lease / _REPORTS_PER_LEASE
+        )
 
     def _advertised(self, url: str) -> str:
         host = self._options.advertised_host
         return url if host is None else f"{host}:{url.rpartition(':')[2]}"
 
     def _send(self, producer: Producer, topic: str, value: bytes | None) -> None:
-        key = self._options.worker.encode()
-        try:
-            producer.send(KafkaRecord(topic=topic, key=key, value=value))
-        except (BrokerError, BufferFullError) as error:
-            _log.warning("cannot report: %s", error)
+        """Send a record of the worker's.
+
+        Raises:
+            BrokerError: it cannot be sent.
+            BufferFullError: too many wait for that.
+        """
+        producer.send(KafkaRecord(topic=topic, key=self._options.worker.encode(), value=value))
 
 
 @contextmanager
