@@ -90,7 +90,7 @@ def installed_balancers(text: str, option: str) -> list[str]:
     Raises:
         typer.BadParameter: one is not installed.
     """
-    return known_names(text.split(","), installed(BALANCERS, "a balancer"), option)
+    return known_names(text.split(","), installed(BALANCERS, "balancer"), option)
 
 
 def start_cameras(bed: Testbed, count: int, seconds: float, seed: int) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from agents.balancing import Place, last_window, make_balancer
+from dataflow.config.model import BALANCERS
 from dataflow.errors import ConfigError, MissingDependencyError, ModelError, VideojamError
 from dataflow.functions.registry import load_function
 from dataflow.plugins import installed, load_plugin
+from evaluation.thesis_case import installed_balancers
 from roomie.control.autoscaling import build_autoscaler
 from roomie.placers import build_placer
 from tests.roomie.kit import matrix_costs
@@ -130,3 +132,10 @@ def test_what_is_no_factory_says_what_it_should_be(
     arguments = (matrix_costs({}),) if group == "placers" else ()
     with pytest.raises(ConfigError, match="let it be a factory that takes"):
         make("mine", *arguments)
+
+
+def test_two_balancers_of_one_name_are_said_where_some_are_compared(install: Install) -> None:
+    for name in ("balancers_a", "balancers_b"):
+        install(name, "", group=BALANCERS)
+    with pytest.raises(ConfigError, match="packages register the balancer 'mine'"):
+        installed_balancers("mine", "--balancers")

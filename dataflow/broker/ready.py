@@ -32,6 +32,25 @@ def port_is_free(host: str, port: int) -> bool:
     return True
 
 
+def listens(host: str, port: int, *, timeout: float) -> bool:
+    """Tell whether somebody takes connections at a port of this machine.
+
+    To try whether the port can still be bound would tell as much, and take it away from a server
+    that is about to bind it.
+
+    Args:
+        host: address that the server listens on, one for all addresses included.
+        port: of it.
+        timeout: most seconds to wait for the connection.
+    """
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
+    try:
+        socket.create_connection((local, port), timeout=timeout).close()
+    except OSError:
+        return False
+    return True
+
+
 def free_ports(host: str, count: int, *, start: int | None = None) -> list[int]:
     """Return `count` different free TCP ports of `host`.
 
@@ -102,15 +121,10 @@ def wait_until_ready(
         deadline: time of `time.monotonic` to give up at.
         alive: tells whether the process still runs.
     """
-    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
     while alive() and time.monotonic() < deadline:
-        try:
-            socket.create_connection((local, port), timeout=_ATTEMPT_S).close()
-        except OSError:
-            time.sleep(_PAUSE_S)
-            continue
-        answer = reported_cluster(bootstrap_servers, timeout=_ATTEMPT_S)
-        if answer is not None and answer[0] == cluster_id:
-            return True
+        if listens(host, port, timeout=_ATTEMPT_S):
+            answer = reported_cluster(bootstrap_servers, timeout=_ATTEMPT_S)
+            if answer is not None and answer[0] == cluster_id:
+                return True
         time.sleep(_PAUSE_S)
     return False

@@ -57,7 +57,10 @@ class RoomieConfig(ConfigModel):
     """How long a new version runs beside the old one, and is watched, before that goes; up to three
     times as long where it has answered nothing well yet."""
     probation_requests: int = Field(default=20, ge=1)
-    """Answers of a new version from which its speed counts, and its errors during probation."""
+    """Answers from which a new version is judged: by its errors at once, by its speed when its
+    probation is over. Fewer are enough then: three with two errors among them, and for its speed
+    three reports with answers. One that never answers is rolled back if the old one answered so
+    many meanwhile."""
     probation_share: float = Field(default=0.2, gt=0, le=1)
     """Part of its speed that an instance of a new version is given meanwhile."""
     moves: int = Field(default=0, ge=0)

@@ -78,11 +78,6 @@ def unanswered(look: Look) -> list[str]:
     ]
 
 
-def differences(look: Look, wishes: Mapping[str, Wish]) -> list[str]:
-    """All that keeps a cluster from having converged; empty if it has."""
-    return misplaced(look, wishes) + unanswered(look)
-
-
 def _of_model(look: Look, placement: Placement, wish: Wish) -> Iterator[str]:
     if placement.leaving:
         yield "is on its way out"

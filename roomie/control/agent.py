@@ -8,13 +8,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataflow.config import TopicNames
-from dataflow.errors import BrokerError, BufferFullError
 from dataflow.transport import Producer, Transport
 from dataflow.transport import Record as KafkaRecord
 from roomie.control.agent_core import AgentCore
@@ -39,7 +38,7 @@ from roomie.triton.server import InferenceServer
 
 _log = logging.getLogger("videojam.roomie")
 
-_TICK_SECONDS = 0.25
+TICK_SECONDS = 0.25
 _FIRST_REPORT_SECONDS = 5.0
 """After so long a worker announces itself even if its server has not answered yet."""
 _REPORTS_PER_LEASE = 2.0
@@ -75,6 +74,14 @@ class AgentOptions:
     executions: bool = False
     keep_server: bool = False
     settings: AgentSettings = field(default_factory=AgentSettings)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at a server. Where that is slow, it takes longer than a lease lasts."""
+
+    server: InferenceServer
+    seen: Future[dict[str, Seen] | None]
 
 
 class Agent:
@@ -117,6 +124,8 @@ class Agent:
         self._core = AgentCore(options.settings)
         self._faults = Faults()
         self._watch = Watch(repository)
+        self._looker = ThreadPoolExecutor(1, thread_name_prefix="look")
+        self._look: _Look | None = None
         self._meter = Meter(options.worker)
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -132,11 +141,6 @@ class Agent:
         self._reported: tuple[object, ...] | None = None
         self._report_due = -float("inf")
         self._telemetry_due = -float("inf")
-
-    @property
-    def faults(self) -> Mapping[str, int]:
-        """How often something failed that the agent has outlived, by what it was."""
-        return self._faults.counts
 
     def stop(self) -> None:
         """Make `run` return, soon."""
@@ -157,11 +161,13 @@ class Agent:
             try:
                 self._loop(producer, executor)
             finally:
-                self._send(producer, self._names.workers, None)
-                producer.flush(_CLOSE_SECONDS)
+                with self._faults.outlived("saying goodbye"):
+                    self._send(producer, self._names.workers, None)
+                    producer.flush(_CLOSE_SECONDS)
                 if not self._options.keep_server:
                     time.sleep(self._options.settings.drain_seconds)
                 self._follower.stop()
+                self._looker.shutdown(wait=False, cancel_futures=True)
                 executor.shutdown(wait=False, cancel_futures=True)
                 self._serving.close(keep=self._options.keep_server)
                 producer.close(_CLOSE_SECONDS)
@@ -169,8 +175,8 @@ class Agent:
     def _loop(self, producer: Producer, executor: ThreadPoolExecutor) -> None:
         began = self._monotonic()
         while not self._stopping.is_set():
-            # Whatever fails, the lease is renewed: instances that serve are not to lose their
-            # place because something beside them went wrong.
+            # Whatever fails or takes long, the lease is renewed: instances that serve are not to
+            # lose their place because something beside them went wrong.
             with self._faults.outlived("deciding"):
                 self._act(producer, executor)
             if not self._core.looking() or self._monotonic() - began > _FIRST_REPORT_SECONDS:
@@ -178,7 +184,7 @@ class Agent:
                     self._report(producer)
             with self._faults.outlived("sending"):
                 producer.poll(0)
-            self._wake.wait(_TICK_SECONDS)
+            self._wake.wait(TICK_SECONDS)
             self._wake.clear()
 
     def _act(self, producer: Producer, executor: ThreadPoolExecutor) -> None:
@@ -188,14 +194,24 @@ class Agent:
             server = self._serving.tend(now)
         if self._serving.died():
             self._core.server_died(now)
-        self._take_outcomes(now)
+        look = self._look
+        if look is None:
+            # Before the look begins: what it shows is then never older than what is known.
+            self._take_outcomes(now)
+        if look is None and server is not None:
+            self._begin_look(server)
+            return
+        if look is not None and not look.seen.done():
+            return
+        self._look = None
         seen: Mapping[str, Seen] | None = None
         silent = False
-        if server is not None:
+        if look is not None and look.server is server:
             with self._faults.outlived("looking at the server"):
-                self._url = self._advertised(server.url)
-                seen = self._watch.look(server)
+                seen = look.seen.result()
                 silent = seen is None
+        if not self._outcomes.empty():
+            self._wake.set()  # they have come during the look, and want another one
         wanted = self._placed() if self._follower.ready() else None
         for action in self._core.decide(wanted, seen, self._monotonic()):
             if server is None:
@@ -204,11 +220,18 @@ class Agent:
                 # At once, so that it never meets a load of the same instance.
                 self._perform(action, server)
             else:
-                executor.submit(self._perform, action, server)
+                executor.submit(self._perform_and_wake, action, server)
         with self._faults.outlived("ending the server"):
             self._end_the_hung(silent=silent)
-        with self._faults.outlived("telemetry"):
-            self._measure(producer, seen is not None)
+        if seen is not None:
+            with self._faults.outlived("telemetry"):
+                self._measure(producer)
+
+    def _begin_look(self, server: InferenceServer) -> None:
+        self._url = self._advertised(server.url)
+        seen = self._looker.submit(self._watch.look, server)
+        self._look = _Look(server, seen)
+        seen.add_done_callback(lambda _: self._wake.set())
 
     def _end_the_hung(self, *, silent: bool) -> None:
         """A server that runs and does not answer for long is ended."""
@@ -231,7 +254,7 @@ class Agent:
         return self._wanted
 
     def _perform(self, action: Action, server: InferenceServer) -> None:
-        """Runs in the executor: one action, whose outcome the loop takes."""
+        """One action, whose outcome the loop takes."""
         fault: str | None = None
         try:
             perform(action, server, self._repository, self._options.settings)
@@ -241,6 +264,10 @@ class Agent:
             _log.exception("%s of %s", type(action).__name__, action.id)
             fault = f"{type(error).__name__}: {error}"
         self._outcomes.put((action, fault))
+
+    def _perform_and_wake(self, action: Action, server: InferenceServer) -> None:
+        """The same, in the executor."""
+        self._perform(action, server)
         self._wake.set()
 
     def _take_outcomes(self, now: float) -> None:
@@ -258,13 +285,11 @@ class Agent:
                 self._watch.forget(action.id)
             self._core.finished(action, fault, now)
 
-    def _measure(self, producer: Producer, looked: bool) -> None:
+    def _measure(self, producer: Producer) -> None:
         """Telemetry, when it is due and there is something to tell."""
         if self._monotonic() < self._telemetry_due:
             return
         self._telemetry_due = self._monotonic() + self._options.report_seconds
-        if not looked:
-            return
         batches = {name: wanted.tuning.batch for name, wanted in self._wanted.items()}
         used: Mapping[str, int] = {}
         with self._faults.outlived("asking for the GPUs' memory"):
@@ -281,10 +306,6 @@ class Agent:
         facts = (instances, up, self._url)
         if facts == self._reported and now < self._report_due:
             return
-        self._reported = facts
-        self._report_due = now + min(
-            self._options.report_seconds, self._options.lease / _REPORTS_PER_LEASE
-        )
         report = WorkerReport(
             worker=self._options.worker,
             node=self._options.node,
@@ -297,17 +318,23 @@ class Agent:
             instances=instances,
         )
         self._send(producer, self._names.workers, report.to_json())
+        self._reported = facts
+        self._report_due = now + min(
+            self._options.report_seconds, self._options.lease / _REPORTS_PER_LEASE
+        )
 
     def _advertised(self, url: str) -> str:
         host = self._options.advertised_host
         return url if host is None else f"{host}:{url.rpartition(':')[2]}"
 
     def _send(self, producer: Producer, topic: str, value: bytes | None) -> None:
-        key = self._options.worker.encode()
-        try:
-            producer.send(KafkaRecord(topic=topic, key=key, value=value))
-        except (BrokerError, BufferFullError) as error:
-            _log.warning("cannot report: %s", error)
+        """Send a record of the worker's.
+
+        Raises:
+            BrokerError: it cannot be sent.
+            BufferFullError: too many wait for that.
+        """
+        producer.send(KafkaRecord(topic=topic, key=self._options.worker.encode(), value=value))
 
 
 @contextmanager

@@ -107,7 +107,12 @@ class AgentCore:
             now: the time, seconds.
         """
         entry = self._entries.get(action.id)
-        if isinstance(action, Remove) or entry is None or entry.work is None:
+        if entry is None:
+            return
+        if isinstance(action, Remove):
+            self._removed(action.id, entry, error, now)
+            return
+        if entry.work is None:
             return
         if entry.work.action.ticket != action.ticket:
             return
@@ -230,9 +235,11 @@ class AgentCore:
             if entry.wanted is not None or entry.work is not None:
                 continue
             model = seen.get(name)
-            if model is None or model.state == "unavailable":
+            if model is None:
                 del self._entries[name]
-                if model is not None:
+            elif model.state == "unavailable":
+                entry.draining_since = None  # it has gone: only its folder is left
+                if now >= entry.retry_at:
                     yield Remove(id=name)
             elif model.state == "ready" and self._drained(entry, model, now):
                 yield self._hand_out(Unload(id=name, ticket=self._next()), entry, now)
@@ -248,6 +255,15 @@ class AgentCore:
         return (quiet and lasted >= self.settings.drain_seconds) or (
             lasted >= self.settings.longest_drain
         )
+
+    def _removed(self, name: str, entry: _Entry, error: str | None, now: float) -> None:
+        if entry.wanted is not None:
+            return  # again
+        if error is None:
+            del self._entries[name]
+            return
+        entry.failures += 1
+        entry.retry_at = now + self.settings.pause(entry.failures)
 
     def _hand_out(
         self, action: Load | Verify | Unload, entry: _Entry, now: float

@@ -133,6 +133,10 @@ class Book:
         if going:
             self.edit_instances(model, going, state="draining", since=now, replaces=None)
 
+    def give_up_extras(self, model: str, count: int = 1) -> None:
+        """Let autoscaling want so many instances fewer."""
+        self.edit(model, extra=max(0, self[model].extra - count))
+
     def say(
         self,
         model: str,

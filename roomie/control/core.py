@@ -59,7 +59,7 @@ class Core:
         self.book = Book()
         self.fleet = Fleet(self.settings.lease / 2)
         self._planner = planner
-        self._windows = Windows()
+        self._windows = Windows(self.settings.longest_window)
         self._shortages = Shortages(functions)
         self._lifecycle = Lifecycle(self.book, self.settings, self._windows)
         self._filler = Filler(self.book, self.fleet, planner, self._lifecycle)
@@ -207,7 +207,7 @@ class Core:
             self._lifecycle.begin(order, spec, now, first=False)
         else:
             self._lifecycle.withdraw(model, now)
-            extra = min(before.extra, spec.most_extra)
+            extra = before.extra_under(spec)
             base = [i.id for i in self.book[model].instances if not i.extra]
             self.book.edit(model, spec=spec, extra=extra)
             self.book.edit_instances(model, base, reserved=spec.reserved)
@@ -224,7 +224,7 @@ class Core:
         if rollout is not None:
             incoming = rollout.spec.model_copy(update={"instances": instances})
             rollout = rollout.model_copy(update={"spec": incoming})
-        extra = min(placement.extra, spec.most_extra)
+        extra = placement.extra_under(spec)
         self.book.edit(model, spec=spec, rollout=rollout, extra=extra)
 
     def _undeploy(self, order: Order, now: float) -> None:

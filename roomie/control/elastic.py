@@ -140,7 +140,7 @@ class Elastic:
         if going is None:
             return  # only what autoscaling added may be taken away
         self._book.drain(scale.model, [going.id], now)
-        self._book.edit(scale.model, extra=max(0, self._book[scale.model].extra - 1))
+        self._book.give_up_extras(scale.model)
         reason = f"{total} to {total - 1} instances: {scale.reason}"
         self._book.say(scale.model, "scaled", reason, now, instances=[going.id])
 

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 _log = logging.getLogger("videojam.roomie")
 
 
 class Faults:
-    """Counts errors by where they came from, and says each once until it changes or ends.
-
-    One thread uses it; any may read `counts`.
-    """
+    """Says each error once until it changes or ends. One thread uses it."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
         self._last: dict[str, tuple[str, int]] = {}
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """How often each thing failed."""
-        return dict(self._counts)
 
     @contextmanager
     def outlived(self, what: str) -> Iterator[None]:
@@ -35,7 +25,6 @@ class Faults:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - drivers and libraries raise whatever they like
-            self._counts[what] += 1
             text = f"{type(error).__name__}: {error}"
             before, times = self._last.get(what, ("", 0))
             self._last[what] = (text, times + 1)

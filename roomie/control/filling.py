@@ -118,7 +118,7 @@ class Filler:
     ) -> list[_Missing]:
         there = serving(placement, incoming=incoming)
         base = spec.instances - sum(not i.extra for i in there)
-        extra = min(placement.extra, spec.most_extra) - sum(i.extra for i in there)
+        extra = placement.extra_under(spec) - sum(i.extra for i in there)
         kinds = [False] * max(0, base) + [True] * max(0, extra)
         load = None if incoming else self.loads.get(spec.model)
         duty = 1.0
@@ -150,7 +150,7 @@ class Filler:
             model, instance = owners[name]
             self._book.drain(model, [name], now)
             if instance.extra and not instance.incoming:
-                self._book.edit(model, extra=max(0, self._book[model].extra - 1))
+                self._book.give_up_extras(model)
             self._book.say(model, "removed", f"{name}: {reason}", now, instances=[name])
         for move in outcome.moved:
             if move.instance not in owners:
@@ -228,7 +228,7 @@ class Filler:
         reason = outcome.deferred.get(left[0].wanted.id, "no GPU takes it")
         if reason.startswith("waits for "):
             return  # its room is being made
-        self._book.edit(model, extra=max(0, self._book[model].extra - len(left)))
+        self._book.give_up_extras(model, len(left))
         self._no_room[model] = now + _NO_ROOM_SECONDS
         self._book.say(model, "deferred", f"no room to grow: {reason}", now)
 

@@ -17,7 +17,9 @@ import numpy as np
 from dataflow.config import TopicNames
 from dataflow.errors import ConfigError
 from dataflow.transport import Transport
+from roomie.control.connections import Connections
 from roomie.control.follower import Follower, Table
+from roomie.control.no_instance import explain
 from roomie.control.records import Placement
 from roomie.control.spread import Candidate, Sending, Spreader
 from roomie.errors import NoInstanceError, UnavailableError
@@ -37,7 +39,8 @@ class ClientSettings:
     """How patient a client is.
 
     Attributes:
-        wait: seconds for which a request may be without any instance that can be reached.
+        wait: seconds for which a request may be without any instance that can be reached; all its
+            pieces together, where it is asked for in pieces.
         timeout: seconds that one instance may take to answer.
         attempts: instances that may answer with an error until the request counts as failed:
             an input that no instance can digest is not to be tried for ever.
@@ -76,6 +79,13 @@ class _TooLargeError(Exception):
     """No instance that is ready takes so many items at once."""
 
 
+@dataclass
+class _Patience:
+    """When a request is given up. Time that its answers take is no waiting: it moves the end."""
+
+    until: float
+
+
 class InstanceClient:
     """Finds ready instances of a model through the placements, and spreads requests over them.
 
@@ -103,12 +113,10 @@ class InstanceClient:
     ) -> None:
         self.model = model
         self._settings = settings or ClientSettings()
-        self._connect = connect
         self._monotonic = monotonic
         self._changed = threading.Condition()
         self._spreader = Spreader()
-        self._servers: dict[str, InferenceServer] = {}
-        self._using: Counter[str] = Counter()
+        self._connections = Connections(connect)
         self._counts: Counter[str] = Counter()
         self._items: Counter[str] = Counter()
         self._described: ModelDescription | None = None
@@ -131,10 +139,7 @@ class InstanceClient:
         """Release everything."""
         self._follower.stop()
         self._executor.shutdown(wait=True)
-        with self._changed:
-            servers, self._servers = self._servers, {}
-        for server in servers.values():
-            server.close()
+        self._connections.close()
 
     def instances(self) -> tuple[Candidate, ...]:
         """Those that are ready, as far as is known."""
@@ -157,7 +162,7 @@ class InstanceClient:
         Raises:
             NoInstanceError: none is ready in time.
         """
-        return self._description(self._monotonic())
+        return self._description(self._patience())
 
     def infer(self, inputs: Tensors, *, outputs: Sequence[str] = ()) -> dict[str, Tensor]:
         """One request, answered by one instance.
@@ -172,21 +177,27 @@ class InstanceClient:
             NoInstanceError: none was ready in time, or all that were asked failed.
             BadRequestError: the inputs do not fit the model.
         """
-        began = self._monotonic()
+        return self._infer(inputs, outputs, self._patience())
+
+    def _infer(
+        self, inputs: Tensors, outputs: Sequence[str], patience: _Patience
+    ) -> dict[str, Tensor]:
         items = 1
-        if self._description(began).max_batch > 0:
+        if self._description(patience).max_batch > 0:
             items = max((value.shape[0] for value in inputs.values() if value.ndim), default=1)
         timeout = self._settings.timeout
         try:
             return self._ask(
                 items,
                 lambda server, name: server.infer(name, inputs, outputs=outputs, timeout=timeout),
-                began,
+                patience,
             )
         except _TooLargeError:
-            # One after the other: this may be one of the threads of `infer_all`.
-            pieces = _cut(inputs, items, self._piece(items))
-            return _join([self.infer(piece, outputs=outputs) for piece in pieces])
+            # One after the other, since this may be one of the threads of `infer_all`; so they are
+            # as large as one instance takes, not such that all have work.
+            size = max((ready.batch for ready in self.instances()), default=items)
+            pieces = _cut(inputs, items, size)
+            return _join([self._infer(piece, outputs, patience) for piece in pieces])
 
     def infer_all(self, inputs: Tensors, *, outputs: Sequence[str] = ()) -> dict[str, Tensor]:
         """Any number of items, cut into requests that run at the same time on several instances.
@@ -203,23 +214,27 @@ class InstanceClient:
             BadRequestError: the inputs do not fit the model.
         """
         count = len(next(iter(inputs.values())))
-        batched = self.describe().max_batch > 0
+        patience = self._patience()
+        batched = self._description(patience).max_batch > 0
         pieces = _cut(inputs, count, self._piece(count) if batched else 1)
         if not batched:
             pieces = [{name: value[0] for name, value in piece.items()} for piece in pieces]
         if len(pieces) == 1:
-            answers = [self.infer(pieces[0], outputs=outputs)]
+            answers = [self._infer(pieces[0], outputs, patience)]
         else:
             answers = list(
-                self._executor.map(lambda piece: self.infer(piece, outputs=outputs), pieces)
+                self._executor.map(lambda piece: self._infer(piece, outputs, patience), pieces)
             )
         return _join(answers, batched=batched)
 
-    def _description(self, began: float) -> ModelDescription:
-        """See `describe`; the patience of whoever asks has run since ``began``."""
+    def _patience(self) -> _Patience:
+        return _Patience(self._monotonic() + self._settings.wait)
+
+    def _description(self, patience: _Patience) -> ModelDescription:
+        """See `describe`; the patience is that of whoever asks."""
         described = self._described
         if described is None:
-            described = self._ask(0, lambda server, name: server.describe(name), began)
+            described = self._ask(0, lambda server, name: server.describe(name), patience)
             self._described = described
         return described
 
@@ -230,13 +245,13 @@ class InstanceClient:
             return count
         return max(1, min(*(c.batch for c in ready), -(-count // len(ready))))
 
-    def _ask(self, items: int, call: Callable[[InferenceServer, str], T], began: float) -> T:
+    def _ask(self, items: int, call: Callable[[InferenceServer, str], T], patience: _Patience) -> T:
         """Ask one instance after the other until one answers.
 
         Args:
             items: of the request; 0 for what is no inference, and says nothing about speed.
             call: does it.
-            began: since when it is tried.
+            patience: of the request that it is for.
 
         Raises:
             _TooLargeError: it is more than any instance that is ready takes at once.
@@ -245,10 +260,11 @@ class InstanceClient:
         answered_badly = 0
         asked: frozenset[str] = frozenset()
         while True:
-            chosen = self._choose(items, asked, began, errors)
+            chosen = self._choose(items, asked, patience, errors)
             if chosen is None:
                 asked = frozenset()  # all of them have had it: once more, after a pause
                 continue
+            sent = self._monotonic()
             try:
                 answer = self._ask_one(chosen, call)
             except UnavailableError as error:
@@ -262,14 +278,15 @@ class InstanceClient:
                 with self._changed:
                     self._counts["failed"] += 1
                 raise
-            if items:
-                with self._changed:
+            with self._changed:
+                patience.until += self._monotonic() - sent
+                if items:
                     self._counts["answered"] += 1
                     self._items[chosen.candidate.id] += items
             return answer
 
     def _choose(
-        self, items: int, asked: frozenset[str], began: float, errors: list[str]
+        self, items: int, asked: frozenset[str], patience: _Patience, errors: list[str]
     ) -> Sending | None:
         """An instance that has not had the request; None after a pause where all have.
 
@@ -285,7 +302,7 @@ class InstanceClient:
                 chosen = self._spreader.choose(items, now, asked)
                 if chosen is not None:
                     return chosen
-                left = began + self._settings.wait - now
+                left = patience.until - now
                 if left <= 0:
                     self._counts["failed"] += 1
                     break
@@ -294,19 +311,26 @@ class InstanceClient:
                 self._changed.wait(max(0.005, min(left, pause)))
                 if asked:
                     return None
-        raise NoInstanceError(self._why(errors))
+        raise NoInstanceError(
+            explain(
+                self.model,
+                self._settings.wait,
+                self._table.rows() if self._follower.ready() else None,
+                errors=errors,
+                fault=self._follower.fault(),
+            )
+        )
 
     def _ask_one(self, sending: Sending, call: Callable[[InferenceServer, str], T]) -> T:
-        url = sending.candidate.url
-        with self._changed:
-            self._using[url] += 1
-        sent = self._monotonic()
         outcome: Callable[[], None] = partial(self._spreader.refused, sending)
         try:
-            answer = call(self._server(url), sending.candidate.id)
-            if sending.items:
+            with self._connections.use(sending.candidate.url) as connection:
+                warm, sent = connection.warm, self._monotonic()
+                answer = call(connection.server, sending.candidate.id)
                 now = self._monotonic()
-                outcome = partial(self._spreader.succeeded, sending, now - sent, now)
+            if sending.items:
+                took = now - sent if warm else None
+                outcome = partial(self._spreader.succeeded, sending, took, now)
         except UnavailableError as error:
             outcome = partial(self._failed, sending)
             _log.info("%s: %s; asking another one", self.model, error)
@@ -315,17 +339,9 @@ class InstanceClient:
             return answer
         finally:
             with self._changed:
-                self._using[url] -= 1
                 outcome()
                 if sending.trial:
                     self._changed.notify_all()  # whoever waits for what comes of it
-
-    def _server(self, url: str) -> InferenceServer:
-        with self._changed:
-            server = self._servers.get(url)
-            if server is None:
-                server = self._servers[url] = self._connect(url)
-            return server
 
     def _failed(self, sending: Sending) -> None:
         self._counts["moved"] += 1
@@ -337,36 +353,6 @@ class InstanceClient:
             self._counts["failed"] += 1
         return NoInstanceError(
             f"{len(errors)} attempts to run {self.model} failed; the last one: {errors[-1]}"
-        )
-
-    def _why(self, errors: Sequence[str]) -> str:
-        """Why there was no instance."""
-        wait = self._settings.wait
-        if errors:
-            return (
-                f"no instance of {self.model} has answered within {wait:g} s; "
-                f"the last error: {errors[-1]}"
-            )
-        fault = self._follower.fault()
-        if not self._follower.ready():
-            return (
-                f"the placements could not be read within {wait:g} s"
-                f"{'' if fault is None else f': {fault}'}\n"
-                "  remedy: see that the broker runs and that `videojam topics apply` was done"
-            )
-        placement = self._table.rows().get(self.model)
-        if placement is None:
-            known = ", ".join(sorted(self._table.rows())) or "none"
-            return (
-                f"the model {self.model!r} is not deployed (deployed: {known})\n"
-                f"  remedy: videojam deploy {self.model}"
-            )
-        states = Counter(placed.state for placed in placement.instances)
-        shown = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        return (
-            f"no instance of {self.model} was ready within {wait:g} s; its placement has "
-            f"{shown or 'none'}{'' if placement.deferred is None else f': {placement.deferred}'}\n"
-            "  remedy: `videojam gpus` shows where they are"
         )
 
     def _hear(self) -> None:
@@ -383,16 +369,12 @@ class InstanceClient:
             for placed in (() if placement is None else placement.instances)
             if placed.state == "ready" and placed.url
         ]
-        urls = {candidate.url for candidate in ready}
+        self._connections.keep({candidate.url for candidate in ready})
         with self._changed:
             if {known.id for known in self._spreader.candidates} != {c.id for c in ready}:
                 self._described = None  # another version perhaps
             self._spreader.update(ready)
-            idle = [url for url in self._servers if url not in urls and not self._using[url]]
-            closing = [self._servers.pop(url) for url in idle]
             self._changed.notify_all()
-        for server in closing:
-            server.close()
 
 
 def _cut(inputs: Tensors, count: int, size: int) -> list[dict[str, Tensor]]:

@@ -14,8 +14,6 @@ from roomie.control.settings import ControlSettings
 from roomie.control.windows import Totals, Windows, unproven, verdict
 
 _LONGEST_RETRY = 600.0
-_LONGEST_PROBATION = 3.0
-"""Times the probation: for so long a version may go on that has not answered anything well yet."""
 
 
 def needs_reload(old: ModelSpec, new: ModelSpec) -> bool:
@@ -191,7 +189,7 @@ class Lifecycle:
         if against is not None:
             self.roll_back(model, against, now)
         elif over:
-            late = now - since >= self.settings.probation * _LONGEST_PROBATION
+            late = now - since >= self.settings.longest_probation
             # In the end it is promoted where there was hardly anything to answer: a model that is
             # seldom asked has to get new versions too.
             missing = unproven(did, others, least=least if late else 1)
@@ -209,7 +207,7 @@ class Lifecycle:
         new = [i.id for i in placement.instances if i.incoming and i.state != "draining"]
         self._book.drain(model, old, now)
         self._book.edit_instances(model, new, incoming=False, weight=1.0)
-        extra = min(placement.extra, rollout.spec.most_extra)
+        extra = placement.extra_under(rollout.spec)
         self._book.edit(model, spec=rollout.spec, rollout=None, deferred=None, extra=extra)
         kind = next((o.type for o in placement.open if o.id == rollout.order), None)
         if kind is not None:
@@ -284,8 +282,7 @@ class Lifecycle:
             self._adopt_extras(model, spec, incoming=incoming)
             placement = self._book[model]
             there = serving(placement, incoming=incoming)
-            most_extra = min(placement.extra, spec.most_extra)
-            for extra, most in ((False, spec.instances), (True, most_extra)):
+            for extra, most in ((False, spec.instances), (True, placement.extra_under(spec))):
                 rows = [i for i in there if i.extra is extra]
                 self._shed(model, rows, len(rows) - most, now)
 
@@ -297,7 +294,7 @@ class Lifecycle:
         for instance in [i for i in there if i.extra][: max(0, missing)]:
             self._book.edit_instances(model, [instance.id], extra=False, reserved=spec.reserved)
             if not incoming:
-                self._book.edit(model, extra=max(0, self._book[model].extra - 1))
+                self._book.give_up_extras(model)
 
     def _shed(self, model: str, rows: Sequence[PlacedInstance], count: int, now: float) -> None:
         """Let the surplus go: first what is not ready, then what is slowest."""

@@ -25,9 +25,9 @@ _RESTART_SECONDS = (0.25, 1.0)
 """First and longest pause before an application that ended is built anew."""
 _HEARTBEAT_SECONDS = 1.0
 """Most between two: by them a member hears that others have come or gone."""
-_RESIGN_SECONDS = 4.0
-"""Longest wait for the controller to stop writing when its partition goes: below the session
-timeout, after which the partition is somebody else's anyway."""
+_RESIGN_SHARE = 2 / 3
+"""Of the session timeout: longest wait for the controller to stop writing when its partition goes.
+After all of it the partition is somebody else's anyway."""
 
 
 class Membership:
@@ -93,8 +93,8 @@ class Membership:
             _log.exception("those that were killed here before cannot be made to leave the group")
 
     async def _resign(self) -> None:
-        stopped = self._owner.revoked()
-        done = await self._faust.loop.run_in_executor(None, stopped.wait, _RESIGN_SECONDS)
+        stopped, patience = self._owner.revoked(), _RESIGN_SHARE * self._session_timeout
+        done = await self._faust.loop.run_in_executor(None, stopped.wait, patience)
         if not done:
             _log.warning("still writing when the partition went; the broker refuses what is late")
 

@@ -114,7 +114,6 @@ class Watch:
         try:
             index = server.index()
             self.statistics = server.statistics()
-            ours = frozenset(self._repository.instances())
             loaded = {name for name, entry in index.items() if entry.state == "ready"}
             self._tunings = {n: t for n, t in self._tunings.items() if n in loaded}
             for name in loaded - set(self._tunings):
@@ -128,7 +127,7 @@ class Watch:
             tuning = self._tunings.get(name)
             seen[name] = Seen(
                 state=entry.state,
-                ours=name in ours or tuning is not None,
+                ours=tuning is not None or self._repository.has(name),
                 tuning=tuning,
                 activity=counted.requests + counted.failures,
                 pending=counted.pending,

@@ -222,6 +222,10 @@ class Placement(Record):
     made: Annotated[int, Field(ge=0)] = 0
     """How many instances it has had in this life."""
 
+    def extra_under(self, spec: ModelSpec) -> int:
+        """How many of the instances that autoscaling wants a version's declaration allows."""
+        return min(self.extra, spec.most_extra)
+
 
 class GpuReport(Record):
     """A GPU, or a MIG slice, of a worker."""

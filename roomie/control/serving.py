@@ -25,7 +25,7 @@ _LONGEST_PAUSE = 30.0
 _SETTLED_SECONDS = 60.0
 """A server that has run for so long and dies is started again at once."""
 _CALL_SECONDS = 2.0
-"""Deadline of looks; the worker's lease lasts longer."""
+"""Deadline of each call of a look."""
 
 
 class Serving(Protocol):

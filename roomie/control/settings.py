@@ -18,10 +18,9 @@ class ControlSettings:
         ready_timeout: an instance that is not ready after this is tried elsewhere, a version
             rolled back.
         retry: how long a GPU is left out for a model after its first failure there.
-        probation: how long a new version runs beside the old one; up to three times as long where
-            it has answered nothing well yet.
-        probation_requests: answers of it from which its speed counts, and errors before its
-            probation is over.
+        probation: how long a new version runs beside the old one.
+        probation_requests: answers from which it is judged; at the end of its probation fewer are
+            enough (`roomie.control.windows.verdict`).
         probation_share: part of its speed that it is given meanwhile.
         scale_every: how often autoscaling looks.
         scale_window: over how long it counts arrivals.
@@ -37,6 +36,16 @@ class ControlSettings:
     scale_every: float = 2.0
     scale_window: float = 10.0
     batching_every: float = 10.0
+
+    @property
+    def longest_probation(self) -> float:
+        """For so long a version may go on that has not answered anything well yet."""
+        return 3.0 * self.probation
+
+    @property
+    def longest_window(self) -> float:
+        """Over how long what instances did is looked back at, at most."""
+        return max(self.scale_window, self.longest_probation)
 
     @classmethod
     def from_config(cls, config: RoomieConfig) -> Self:

@@ -203,16 +203,18 @@ class Spreader:
         total = sum(speeds)
         return [speed / total for speed in speeds]
 
-    def succeeded(self, sending: Sending, seconds: float, now: float) -> None:
+    def succeeded(self, sending: Sending, seconds: float | None, now: float) -> None:
         """A request was answered.
 
         Args:
             sending: which one.
-            seconds: until the answer.
+            seconds: until the answer; None where that says nothing about the instance's speed.
             now: the time, seconds.
         """
         known = self._hand_back(sending)
         known.failures, known.suspect_until, known.on_trial = 0, -float("inf"), False
+        if seconds is None:
+            return
         cost = seconds / max(sending.ahead, 1)
         known.cost = cost if known.cost is None else known.cost + _SMOOTHING * (cost - known.cost)
         known.samples += 1
@@ -234,11 +236,6 @@ class Spreader:
     def refused(self, sending: Sending) -> None:
         """A request was the sender's fault, or none: that says nothing about the instance."""
         self._hand_back(sending)
-
-    def in_flight(self, name: str) -> int:
-        """Items of ours that an instance has."""
-        known = self._known.get(name)
-        return 0 if known is None else known.taken.items
 
     def next_chance(self, now: float, items: int = 0) -> float | None:
         """Seconds until an instance may be given a request again.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, floor
 from statistics import median
 
@@ -12,8 +13,6 @@ from roomie.control.records import InstanceTelemetry, ModelSpec, Telemetry
 
 HISTORY_SLOTS = 50
 """Seconds of arrivals that a forecaster sees (as VIDEOJAM's, baselines.md sec. 1)."""
-_KEEP_SECONDS = 120.0
-"""Longer than any window that is asked for."""
 _LEAST_ANSWERS = 3
 _LEAST_ERRORS = 2
 """At the end of a probation so few count, however many are wanted during it: clients leave an
@@ -24,33 +23,46 @@ _LEAST_SPANS = 3
 are: clients that spread by speed leave a slow version alone too."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Totals:
     """Sums over a window.
 
     Attributes:
         seconds: how much of the window the telemetry covers.
-        requests: answered well.
-        failures: answered with an error.
-        items: inferred.
-        queue_seconds: that requests waited.
-        compute_seconds: that executions took.
-        executions: batches run.
         pending: requests that wait, as of the newest telemetry.
         grown: by how much that is more than at the window's beginning.
-        spans: the telemetry that was summed up.
+        spans: the telemetry that is summed up.
     """
 
     seconds: float = 0.0
-    requests: int = 0
-    failures: int = 0
-    items: int = 0
-    queue_seconds: float = 0.0
-    compute_seconds: float = 0.0
-    executions: int = 0
     pending: int = 0
     grown: int = 0
     spans: tuple[InstanceTelemetry, ...] = ()
+
+    @cached_property
+    def requests(self) -> int:
+        """Answered well."""
+        return sum(span.requests for span in self.spans)
+
+    @cached_property
+    def failures(self) -> int:
+        """Answered with an error."""
+        return sum(span.failures for span in self.spans)
+
+    @cached_property
+    def items(self) -> int:
+        """Inferred."""
+        return sum(span.items for span in self.spans)
+
+    @cached_property
+    def compute_seconds(self) -> float:
+        """That executions took."""
+        return sum(span.compute_seconds for span in self.spans)
+
+    @cached_property
+    def executions(self) -> int:
+        """Batches run."""
+        return sum(span.executions for span in self.spans)
 
     @property
     def answered(self) -> int:
@@ -103,12 +115,6 @@ class Totals:
         kept = list(parts)
         return cls(
             seconds=max((p.seconds for p in kept), default=0.0),
-            requests=sum(p.requests for p in kept),
-            failures=sum(p.failures for p in kept),
-            items=sum(p.items for p in kept),
-            queue_seconds=sum(p.queue_seconds for p in kept),
-            compute_seconds=sum(p.compute_seconds for p in kept),
-            executions=sum(p.executions for p in kept),
             pending=sum(p.pending for p in kept),
             grown=sum(p.grown for p in kept),
             spans=tuple(span for p in kept for span in p.spans),
@@ -116,9 +122,14 @@ class Totals:
 
 
 class Windows:
-    """Telemetry of all instances, for a while."""
+    """Telemetry of all instances, for a while.
 
-    def __init__(self) -> None:
+    Args:
+        keep: seconds of the longest window that will be asked for.
+    """
+
+    def __init__(self, keep: float = HISTORY_SLOTS) -> None:
+        self._keep = max(keep, HISTORY_SLOTS)
         self._heard: dict[str, deque[tuple[float, float, InstanceTelemetry]]] = {}
 
     def hear(self, telemetry: Telemetry, at: float) -> None:
@@ -131,7 +142,8 @@ class Windows:
         for part in telemetry.instances:
             kept = self._heard.setdefault(part.id, deque())
             kept.append((at, telemetry.seconds, part))
-            while kept[0][0] < at - _KEEP_SECONDS:
+            # The span before a window tells what waited when that began.
+            while kept[0][0] < at - self._keep - telemetry.seconds:
                 kept.popleft()
 
     def keep_only(self, instances: Collection[str]) -> None:
@@ -166,12 +178,6 @@ class Windows:
         parts = [part for _, part in inside]
         return Totals(
             seconds=sum(seconds for seconds, _ in inside),
-            requests=sum(p.requests for p in parts),
-            failures=sum(p.failures for p in parts),
-            items=sum(p.items for p in parts),
-            queue_seconds=sum(p.queue_seconds for p in parts),
-            compute_seconds=sum(p.compute_seconds for p in parts),
-            executions=sum(p.executions for p in parts),
             pending=parts[-1].pending,
             grown=parts[-1].pending - start,
             spans=tuple(parts),

@@ -82,8 +82,13 @@ class FakeTriton:
             self._loading.clear()
             self._change.notify_all()
 
+    def vanish(self) -> None:
+        """Be out of reach: what is loaded stays."""
+        with self._change:
+            self._up = False
+
     def come_back(self) -> None:
-        """Answer again, with nothing loaded."""
+        """Answer again, with what is still loaded."""
         with self._change:
             self._up = True
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from dataflow.broker.distribution import ReportProgress, silent
-from dataflow.broker.ready import free_ports, port_is_free
+from dataflow.broker.ready import free_ports, listens, port_is_free
 from dataflow.processes import GuardedProcess, end_process, is_process, start_time
 from roomie.triton.install import TritonInstallation, ensure_installed, fault
 from roomie.triton.logs import explain
@@ -288,25 +287,11 @@ def _await(
         if code is not None:
             raise explain(f"tritonserver died while starting (exit code {code})", log)
         # It opens its ports last, and one after the other.
-        if all(_listens(settings.host, port) for port in ports.values()):
+        if all(listens(settings.host, port, timeout=_CONNECT_SECONDS) for port in ports.values()):
             return
         if time.monotonic() > deadline:
             raise explain(f"tritonserver did not answer within {timeout:g} s", log)
         time.sleep(_PAUSE_SECONDS)
-
-
-def _listens(host: str, port: int) -> bool:
-    """Whether somebody takes connections there.
-
-    To try whether the port can still be bound would tell as much, and take it away from a server
-    that is about to bind it.
-    """
-    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
-    try:
-        socket.create_connection((local, port), timeout=_CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
 
 
 def stop(home: Path, name: str, *, timeout: float = STOP_SECONDS) -> TritonState | None:

@@ -14,7 +14,6 @@ touched. So the configuration is what is written first, at one stroke, and what 
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from dataflow.errors import ConfigError
@@ -115,24 +114,28 @@ class InstanceRepository:
     def remove(self, instance: str) -> None:
         """Delete an instance's folder; one that is not there, or is not ours, is left alone.
 
-        So is what cannot be deleted: `instances` goes on to name it.
+        Raises:
+            ModelLoadError: it cannot be deleted; it may be tried again.
         """
         folder = self.folder / instance
-        if not _is_ours(folder):
+        if not self.has(instance):
             return
-        with suppress(OSError):
+        try:
             for entry in folder.iterdir():
                 if entry.name != CONFIG:
                     _remove(entry)
             # Last: what a killed agent leaves of it is still known as ours.
             (folder / CONFIG).unlink()
             folder.rmdir()
+        except OSError as error:
+            raise ModelLoadError(
+                f"the folder {folder} cannot be deleted ({error})\n"
+                "  remedy: make it and what lies in it the worker's own, and writable"
+            ) from error
 
-    def instances(self) -> tuple[str, ...]:
-        """Instances that have a folder which was written here."""
-        if not self.folder.is_dir():
-            return ()
-        return tuple(sorted(entry.name for entry in self.folder.iterdir() if _is_ours(entry)))
+    def has(self, instance: str) -> bool:
+        """Whether an instance has a folder which was written here."""
+        return _is_ours(self.folder / instance)
 
     def _source(self, model: str, version: int) -> Path:
         source = self.sources / model

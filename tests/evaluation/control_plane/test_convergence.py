@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from evaluation.control_plane.convergence import Index, Look, differences, misplaced, orphans
+from evaluation.control_plane.convergence import Index, Look, misplaced, orphans, unanswered
 from evaluation.control_plane.orders import Wish
 from roomie.control.records import (
     InstanceState,
@@ -51,7 +51,8 @@ def look(*instances: PlacedInstance, **indexes: Index) -> Look:
 
 
 def test_what_is_placed_loaded_and_answers_has_converged() -> None:
-    assert differences(look(), WISHES) == []
+    assert misplaced(look(), WISHES) == []
+    assert unanswered(look()) == []
 
 
 @pytest.mark.parametrize(
@@ -84,9 +85,9 @@ def test_what_is_not_as_it_should_be_is_said(seen: Look, lacking: str) -> None:
 
 def test_an_instance_that_answers_as_another_version_does_not_answer() -> None:
     for answers in ({"m.1": 1}, {"m.1": 1, "m.2": 2}):
-        assert differences(replace(look(), answers=answers), WISHES) == [
-            "m.2 on b does not answer as version 1"
-        ]
+        seen = replace(look(), answers=answers)
+        assert misplaced(seen, WISHES) == [], "inferences apart, all is as it should be"
+        assert unanswered(seen) == ["m.2 on b does not answer as version 1"]
 
 
 def test_a_lost_deploy_and_a_lost_undeploy_are_differences() -> None:
@@ -119,7 +120,7 @@ def test_what_runs_where_no_placement_names_it_is_an_orphan() -> None:
         b={"m.2": "ready", "m.1": "unloading"},
     )
     assert orphans(seen) == ("m.0 on a", "m.1 on b")
-    assert differences(seen, WISHES) == [
+    assert misplaced(seen, WISHES) == [
         "m.0 on a runs, and no placement names it",
         "m.1 on b runs, and no placement names it",
     ]

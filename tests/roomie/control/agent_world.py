@@ -61,6 +61,7 @@ class World:
     now: float = 0.0
     load_fault: Callable[[str], str | None] = lambda _name: None
     verify_fault: Callable[[str], str | None] = lambda _name: None
+    remove_fault: Callable[[str], str | None] = lambda _name: None
     hang: bool = False
     done: list[Action] = field(default_factory=list)
     core: AgentCore = field(default_factory=lambda: AgentCore(SETTINGS))
@@ -96,7 +97,9 @@ class World:
             case Unload():
                 self.models.pop(action.id, None)
             case Remove():
-                self.folders.discard(action.id)
+                fault = self.remove_fault(action.id)
+                if fault is None:
+                    self.folders.discard(action.id)
         self.core.finished(action, fault, self.now)
 
     def tick(self, seconds: float = TICK) -> list[Action]:

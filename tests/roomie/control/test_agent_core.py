@@ -9,6 +9,7 @@ import pytest
 
 from roomie.control.agent_values import (
     Load,
+    Remove,
     Unload,
     wanted_on,
 )
@@ -299,6 +300,30 @@ def test_an_unload_that_fails_is_tried_again() -> None:
     world.hang = False
     world.run(5)
     assert not world.models
+
+
+def test_a_folder_that_cannot_be_deleted_is_tried_ever_more_rarely_until_it_can() -> None:
+    world = World(want("a"), remove_fault=lambda _: "it is read-only")
+    world.run(2)
+    world.wanted = {}
+    acted = ((world.tick(), world.now) for _ in range(4 * 20))
+    times = [now for actions, now in acted if any(isinstance(a, Remove) for a in actions)]
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    assert pauses[:3] == [pytest.approx(seconds, abs=TICK) for seconds in (1, 2, 4)]
+    assert world.states() == {}, "it is not there any more, whatever lies on the disk"
+    world.remove_fault = lambda _: None
+    world.run(SETTINGS.longest_backoff + 1)
+    assert world.folders == set()
+
+
+def test_one_whose_folder_could_not_be_deleted_is_loaded_at_once_when_it_is_wanted_again() -> None:
+    world = World(want("a"), remove_fault=lambda _: "it is read-only")
+    world.run(2)
+    world.wanted = {}
+    world.run(10)
+    world.wanted = want("a", generation=2)
+    world.run(1)
+    assert world.states() == {"a": "ready"}
 
 
 def test_an_instance_that_its_worker_cannot_run_fails_at_once_with_the_reason() -> None:

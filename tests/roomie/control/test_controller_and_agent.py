@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -16,13 +17,23 @@ from roomie.control.agent import Agent, AgentOptions
 from roomie.control.agent_values import AgentSettings
 from roomie.control.client import RoomieClient
 from roomie.control.controller import Controller, Group
+from roomie.control.core import Core
 from roomie.control.records import GpuReport, ModelSpec
 from roomie.control.serving import ForeignServer
 from roomie.triton.fake import FakeTriton
 from roomie.triton.repository import InstanceRepository
 from tests.roomie.control.kit import answers
-from tests.roomie.control.plant import Log, Running, create_topics, declare, make_core
+from tests.roomie.control.plant import (
+    SETTINGS,
+    Log,
+    Running,
+    create_topics,
+    declare,
+    make_core,
+    wait_until,
+)
 from tests.roomie.control.test_controller import MemoryGroup
+from tests.roomie.control.world import planner
 from tests.roomie.triton.models import PROGRAMS, add_model
 
 QUICK = AgentSettings(
@@ -128,4 +139,69 @@ def test_orders_become_instances_that_answer_and_bad_versions_are_rolled_back(
         log.wait(lambda: log.ready("m") == 2, "it is back")
         assert client.wait(client.undeploy("m"), timeout=90).event == "removed"
         log.wait_until_gone("m")
+    log.close()
+
+
+@pytest.mark.parametrize("down", ["died", "out of reach"])
+def test_what_is_ordered_while_the_server_is_down_is_done_when_it_is_back(
+    plant: tuple[MemoryTransport, TopicNames, Path], down: str
+) -> None:
+    transport, names, folder = plant
+    for model in ("scaled", "updated", "removed", "again"):
+        add_model(folder / "models", model, {1: "double", 2: "double"})
+
+    def join(owner: Controller) -> Group:
+        return MemoryGroup(transport, names, owner)
+
+    def patient() -> Core:
+        return Core(planner(), replace(SETTINGS, ready_timeout=60.0))
+
+    controller = Controller(
+        names=names, transport=transport, make_core=patient, join=join, name="c", tick=0.05
+    )
+    log = Log(transport, names)
+    with (
+        Running(controller),
+        Node(transport, names, "w0", folder) as node,
+        RoomieClient(transport, names, source="/t") as client,
+    ):
+        server = node.server
+
+        def spec(model: str, version: int = 1) -> ModelSpec:
+            return ModelSpec(model=model, version=version, batch=4, memory_bytes=1 << 30)
+
+        for model in ("scaled", "updated", "removed", "again"):
+            assert client.wait(client.deploy(spec(model)), timeout=90).event == "ready"
+        if down == "died":
+            server.die()
+        else:
+            server.vanish()
+        log.wait(lambda: not any(map(log.ready, log.table)), "it is noticed")
+        orders = {
+            client.scale("scaled", 2): "scaled",
+            client.update(spec("updated", 2)): "rolled-out",
+            client.undeploy("removed"): "removed",
+            client.undeploy("again"): "removed",
+        }
+        log.wait_until_gone("again")
+        orders[client.deploy(spec("again", 2))] = "ready"
+        log.wait(lambda: "again" in log.table, "all orders have been heard")
+        assert not server.ready()
+        server.come_back()
+        for order, event in orders.items():
+            assert client.wait(order, timeout=90).event == event
+
+        def settled() -> bool:
+            log.poll()
+            placed = {i.id: i for p in log.table.values() for i in p.instances}
+            loaded = {name for name, entry in server.index().items() if entry.state == "ready"}
+            return loaded == set(placed) and all(i.state == "ready" for i in placed.values())
+
+        wait_until(settled, "what is placed is loaded, and nothing else")
+        assert {
+            model: [i.version for i in placement.instances]
+            for model, placement in sorted(log.table.items())
+        } == {"again": [2], "scaled": [1, 1], "updated": [2]}
+        for placement in log.table.values():
+            assert all(answers(server, i.id) for i in placement.instances)
     log.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.roomie.control.world import World, memory_is_kept
 
 
@@ -103,6 +105,31 @@ class TestNodes:
         world.run(1)
         world.deploy(instances=2)
         assert {i.worker for i in world.instances()} == {"w1"}
+
+    @pytest.mark.parametrize("outage", [2.0, 60.0])
+    def test_orders_of_a_time_without_servers_are_carried_out_when_they_are_back(
+        self, outage: float
+    ) -> None:
+        world = World(2)
+        world.run(1)
+        for model in ("small", "middle"):
+            world.deploy(model)
+        world.settle()
+        for worker in world.workers.values():
+            worker.server_ready = False
+        world.run(1)
+        scaled = world.order("scale", "small", instances=2)
+        removed = world.order("undeploy", "middle")
+        world.run(outage)
+        assert world.outcomes(scaled) == []
+        for worker in world.workers.values():
+            worker.server_ready = True
+        world.settle()
+        assert world.shape() == {"small": (1, 2, 0, "still")}
+        assert world.outcomes(scaled) == ["scaled"]
+        assert world.outcomes(removed) == ["removed"]
+        placed = {i.id for i in world.instances()}
+        assert {name for w in world.workers.values() for name in w.running} == placed
 
     def test_instances_keep_to_different_nodes_where_they_must(self) -> None:
         world = World(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -128,6 +129,21 @@ class TestRollouts:
         assert world.events()[-1] == "rolled-back"
         assert reason in world.said("rolled-back")[0]
         assert [i.version for i in world.ready("small")] == [1]
+
+    def test_what_the_old_one_answered_counts_however_long_the_probation_is(self) -> None:
+        world = World(2, settings=replace(FAST, probation=60.0))
+        world.run(1)
+        world.deploy()
+        world.settle()
+        world.update(version=2)
+        world.run(2.0)
+        (new,), (old,) = world.ready("small", 2), world.ready("small", 1)
+        world.measure(old.id, requests=FAST.probation_requests)
+        world.run(170.0)
+        for name in (new.id, old.id):
+            world.measure(name, requests=0)
+        world.run(10.0)
+        assert "it has answered nothing, and the old" in world.said("rolled-back")[0]
 
     def test_one_that_answers_well_while_its_probation_is_prolonged_is_promoted(self) -> None:
         world = self._proving()

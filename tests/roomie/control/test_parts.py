@@ -21,7 +21,7 @@ from roomie.control.records import GpuReport, InstanceTelemetry, ModelSpec, Stat
 from roomie.control.settings import ControlSettings
 from roomie.control.sight import Sight
 from roomie.control.spots import Wanted
-from roomie.control.windows import Windows
+from roomie.control.windows import Totals, Windows
 from tests.roomie.control.world import World
 
 
@@ -106,6 +106,24 @@ class TestWindows:
         assert windows.totals("i", 0.0).requests == 20
         windows.keep_only([])
         assert windows.totals("i", 0.0).requests == 0
+
+    def test_what_waited_before_the_longest_window_is_known(self) -> None:
+        windows = Windows(100.0)
+        for second in range(1, 202):
+            windows.hear(telemetry(second, 10, pending=second), float(second))
+        totals = windows.totals("i", 101.0)
+        assert (totals.seconds, totals.grown) == (100.0, 100)
+
+    def test_the_sums_of_several_are_those_of_all_their_telemetry(self) -> None:
+        windows = Windows()
+        windows.hear(telemetry(1.0, 10, pending=3), 1.0)
+        windows.hear(telemetry(2.0, 20, pending=5, failures=2), 2.0)
+        one = windows.totals("i", 0.0)
+        both = Totals.of([one, one])
+        assert (both.seconds, both.requests, both.failures, both.items) == (2.0, 60, 4, 120)
+        assert (both.executions, both.pending, both.grown) == (60, 10, 10)
+        assert both.compute_seconds == pytest.approx(2.0)
+        assert Totals.of([]) == Totals()
 
     def test_arrivals_by_second_sum_to_what_came(self) -> None:
         windows = Windows()

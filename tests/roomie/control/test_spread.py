@@ -188,13 +188,13 @@ def test_an_instance_that_comes_back_elsewhere_is_a_new_one() -> None:
     assert second is not None
     spreader.failed(first, 0.0)
     spreader.update([candidate("a", url="u:2")])
-    assert spreader.in_flight("a") == 0
     chosen = spreader.choose(1, 0.0)
     assert chosen is not None
-    assert chosen.candidate.url == "u:2"
+    assert (chosen.candidate.url, chosen.ahead) == ("u:2", 1)
     spreader.failed(second, 0.0)  # of the old one
-    assert spreader.in_flight("a") == 1
-    assert spreader.choose(1, 0.0) is not None, "it is not under suspicion for that"
+    another = spreader.choose(1, 0.0)
+    assert another is not None, "it is not under suspicion for that"
+    assert another.ahead == 2
 
 
 def test_one_that_is_ready_again_still_has_what_it_was_sent() -> None:
@@ -202,15 +202,17 @@ def test_one_that_is_ready_again_still_has_what_it_was_sent() -> None:
     spreader.update([candidate("a"), candidate("b")])
     sending = spreader.choose(5, 0.0)
     assert sending is not None
-    name = sending.candidate.id
+    others = frozenset({"a", "b"} - {sending.candidate.id})
     spreader.update([])
     spreader.update([candidate("a"), candidate("b")])
-    assert spreader.in_flight(name) == 5
+    meanwhile = spreader.choose(2, 0.0, others)
+    assert meanwhile is not None
+    assert meanwhile.ahead == 5 + 2
+    spreader.refused(meanwhile)
     spreader.refused(sending)
-    assert spreader.in_flight(name) == 0
-    again = spreader.choose(2, 0.0)
+    again = spreader.choose(2, 0.0, others)
     assert again is not None
-    assert spreader.in_flight(again.candidate.id) == 2
+    assert again.ahead == 2
 
 
 def test_only_instances_that_take_so_many_at_once_are_chosen() -> None:
@@ -239,7 +241,28 @@ def test_answers_of_one_that_has_gone_change_nothing() -> None:
     spreader.refused(sent[2])
     assert spreader.candidates == ()
     spreader.update([candidate("a")])
-    assert spreader.in_flight("a") == 0
+    again = spreader.choose(1, 0.0)
+    assert again is not None
+    assert again.ahead == 1
+
+
+def test_an_answer_that_was_not_measured_ends_suspicion_and_says_nothing_of_the_speed() -> None:
+    spreader = Spreader()
+    spreader.update([candidate("a"), candidate("b")])
+    for _ in range(10):
+        for name, seconds in (("a", None), ("b", 0.01)):
+            sending = spreader.choose(1, 0.0, frozenset({"a", "b"} - {name}))
+            assert sending is not None
+            spreader.succeeded(sending, seconds, 0.0)
+    got = one_by_one(spreader, 20, {"a": 0.01, "b": 0.01})
+    assert abs(got["a"] - got["b"]) <= 2
+    sending = spreader.choose(1, 0.0)
+    assert sending is not None
+    spreader.failed(sending, 0.0)
+    trial = spreader.choose(1, 1.0, frozenset({"a", "b"} - {sending.candidate.id}))
+    assert trial is not None
+    spreader.succeeded(trial, None, 1.0)
+    assert (spreader.next_chance(1.0) or 0.0) == 0.0
 
 
 @given(

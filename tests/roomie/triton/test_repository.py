@@ -45,9 +45,9 @@ def test_an_instance_is_a_model_with_one_version(repository: InstanceRepository)
     assert config["dynamic_batching"]["max_queue_delay_microseconds"] == "2000"
     assert config["instance_group"] == [{"count": 1, "kind": "KIND_CPU"}]
     assert config["parameters"][TUNING]["string_value"] == settings.tuning
-    assert repository.instances() == ("m.7",)
+    assert repository.has("m.7")
     repository.remove("m.7")
-    assert repository.instances() == ()
+    assert not repository.has("m.7")
     assert (repository.sources / "m" / "2" / "model.py").exists(), "the operator's stays"
 
 
@@ -148,8 +148,9 @@ def test_what_others_keep_in_the_folder_is_neither_counted_nor_touched(
     (theirs / "config.pbtxt").write_text('backend: "onnxruntime"')
     (repository.folder / "bare" / "1").mkdir(parents=True)
     repository.write("m.1", "m", Tuning(version=1))
-    assert repository.instances() == ("m.1",)
+    assert repository.has("m.1")
     for name in ("theirs", "bare"):
+        assert not repository.has(name)
         repository.remove(name)
         with pytest.raises(ModelLoadError, match="was not written by a node agent"):
             repository.write(name, "m", Tuning(version=1))
@@ -175,16 +176,32 @@ def test_one_that_was_written_or_removed_by_halves_is_still_ours(
         patched.setattr("shutil.copytree", kill)
         with pytest.raises(KilledError):
             repository.write("m.1", "m", Tuning(version=1))
-    assert repository.instances() == ("m.1",)
+    assert repository.has("m.1")
     repository.write("m.1", "m", Tuning(version=1))
     with monkeypatch.context() as patched:
         patched.setattr("roomie.triton.repository._remove", kill)
         with pytest.raises(KilledError):
             repository.remove("m.1")
-    assert repository.instances() == ("m.1",)
+    assert repository.has("m.1")
     repository.remove("m.1")
     assert not any(repository.folder.iterdir())
     assert (repository.sources / "m" / "1" / "model.py").exists()
+
+
+@pytest.mark.parametrize("fails", ["unlink", "rmdir"])
+def test_one_that_cannot_be_deleted_is_said(
+    repository: InstanceRepository, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    repository.write("m.1", "m", Tuning(version=1))
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(f"not permitted: {path}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, fails, refuse)
+        with pytest.raises(ModelLoadError, match=r"m\.1 cannot be deleted(.*\n)*.*remedy"):
+            repository.remove("m.1")
+    repository.remove("m.1")
 
 
 @pytest.mark.parametrize(
