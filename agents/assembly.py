@@ -17,6 +17,7 @@ from agents.state import Balance, ForecasterState, ReplicaState
 from agents.status import ReplicaStatus
 from dataflow.config import Config, TopicNames
 from dataflow.functions.base import Function
+from dataflow.moments import steady
 from dataflow.tracing import Tracing
 from dataflow.transport import Transport
 
@@ -53,7 +54,8 @@ def build_engine(
         monotonic: seconds of a clock that never jumps.
     """
     life = incarnation or uuid.uuid4().hex[:12]
-    started_at = clock()
+    now = steady(clock, monotonic)
+    started_at = now()
     balancer = declared_balancer(
         config, name, replica=replica, incarnation=life, now=started_at, forecast=forecast
     )
@@ -66,7 +68,7 @@ def build_engine(
             function=name,
             host=socket.gethostname(),
             pid=os.getpid(),
-            at=clock(),
+            at=now(),
             started_at=started_at,
             balance=balance,
         )
