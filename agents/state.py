@@ -90,7 +90,7 @@ class Balance(BaseModel):
     overloaded_since: float | None = None
     """Since when the whole group lacks capacity, seconds since the epoch."""
     busy: float = 0.0
-    """Fraction of a core that deciding has taken."""
+    """Fraction of a core that balancing has taken; see `agents.showing.Tally.spent`."""
     rows: int = 0
     """Rows published."""
     forecaster: ForecasterState | None = None
