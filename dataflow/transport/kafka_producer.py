@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -20,11 +20,21 @@ _PARTITIONS_FRESH_SECONDS = 60.0
 
 
 class KafkaProducer:
-    """See `dataflow.transport.base.Producer`."""
+    """See `dataflow.transport.base.Producer`.
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._producer = ConfluentProducer(dict(settings))
-        self._servers = settings["bootstrap.servers"]
+    Args:
+        settings: librdkafka's.
+        make: the client, from its settings.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        make: Callable[[dict[str, Any]], ConfluentProducer] = ConfluentProducer,
+    ) -> None:
+        self._producer = make(dict(settings))
+        self._servers = str(settings["bootstrap.servers"])
         self._partitions: dict[str, tuple[float, int]] = {}
 
     def send(

@@ -65,9 +65,10 @@ def test_what_waiting_may_mend_is_told_apart(
 def test_while_the_cluster_is_away_a_producer_believes_what_it_knew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    producer = KafkaProducer({"bootstrap.servers": "kafka:9092"})
     client = Client(range(4), KafkaError._TRANSPORT)
-    monkeypatch.setattr(producer, "_producer", client)
+    producer = KafkaProducer(
+        {"bootstrap.servers": "kafka:9092"}, make=lambda _: cast(Producer, client)
+    )
     monkeypatch.setattr("dataflow.transport.kafka_producer._PARTITIONS_FRESH_SECONDS", 0.0)
     assert producer.partitions_for("orders") == 4
     assert producer.partitions_for("orders") == 4
