@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from roomie.control.records import Order
 from tests.roomie.control.world import World
 
 
@@ -49,7 +50,7 @@ class TestOrders:
         ],
         ids=["update", "scale", "undeploy"],
     )
-    def test_what_is_not_deployed_cannot_be_changed(self, change: Callable[[World], str]) -> None:
+    def test_what_is_not_deployed_cannot_be_changed(self, change: Callable[[World], Order]) -> None:
         world = World(1)
         assert world.outcomes(change(world)) == ["refused"]
         assert world.steps[-1].refusal is not None
