@@ -9,14 +9,15 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 
-from agents.balancing import Forecast, Place, last_window, make_balancer
-from agents.declaration import balancing_settings, faults_of
+from agents.balancing import Forecast
+from agents.declaration import declared_balancer
 from agents.engine import Engine
 from agents.exchange import DirectExchange, Exchange
 from agents.state import Balance, ForecasterState, ReplicaState
 from agents.status import ReplicaStatus
 from dataflow.config import Config, TopicNames
 from dataflow.functions.base import Function
+from dataflow.moments import steady
 from dataflow.tracing import Tracing
 from dataflow.transport import Transport
 
@@ -52,23 +53,12 @@ def build_engine(
         clock: seconds since the epoch.
         monotonic: seconds of a clock that never jumps.
     """
-    settings = config.functions[name]
-    balancing = balancing_settings(settings)
     life = incarnation or uuid.uuid4().hex[:12]
-    started_at = clock()
-    with faults_of(name):
-        balancer = make_balancer(
-            settings.balancing_policy,
-            Place(
-                replica=replica,
-                incarnation=life,
-                now=started_at,
-                forecast=forecast or last_window(balancing.slots),
-                settings=balancing,
-                batch=settings.batch.max,
-                parameters=settings.balancing.parameters,
-            ),
-        )
+    now = steady(clock, monotonic)
+    started_at = now()
+    balancer = declared_balancer(
+        config, name, replica=replica, incarnation=life, now=started_at, forecast=forecast
+    )
 
     def describe(status: ReplicaStatus, balance: Balance) -> ReplicaState:
         return ReplicaState(
@@ -78,7 +68,7 @@ def build_engine(
             function=name,
             host=socket.gethostname(),
             pid=os.getpid(),
-            at=clock(),
+            at=now(),
             started_at=started_at,
             balance=balance,
         )

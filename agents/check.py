@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from agents.balancing import Place, last_window, make_balancer
-from agents.declaration import balancing_settings, faults_of
+from agents.declaration import declared_balancer
 from agents.forecast import check_declared_forecast
 from dataflow.config import Config
 
@@ -19,19 +18,5 @@ def check_balancing(config: Config, function: str) -> None:
         ConfigError: one of them cannot; by its key.
         MissingDependencyError: the balancer needs a package that is not installed.
     """
-    declared = config.functions[function]
-    settings = balancing_settings(declared)
-    with faults_of(function):
-        make_balancer(
-            declared.balancing_policy,
-            Place(
-                replica="check",
-                incarnation="check",
-                now=0.0,
-                forecast=last_window(settings.slots),
-                settings=settings,
-                batch=declared.batch.max,
-                parameters=declared.balancing.parameters,
-            ),
-        )
+    declared_balancer(config, function, replica="check", incarnation="check", now=0.0)
     check_declared_forecast(config, function)

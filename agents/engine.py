@@ -13,13 +13,14 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 from agents.balancing import Balancer, make_order
 from agents.caller import Caller, StalledError
 from agents.cameras import CameraStates
 from agents.exchange import Exchange
 from agents.hand import Hand
+from agents.handover import HANDOVER_SECONDS, Handover
 from agents.intake import Intake
 from agents.outbox import Outbox
 from agents.processing import Processing, too_large
@@ -43,8 +44,6 @@ _FULL_SECONDS = 2.0
 """How long a full queue is waited for without polling the group."""
 _COMMIT_SECONDS = 0.5
 """Pause between commits: bounds what is processed twice after a crash."""
-_HANDOVER_SECONDS = 20.0
-"""Deadline for all that a rebalance waits for; well below the group's max.poll.interval."""
 
 
 class DeliveryFailedError(VideojamError):
@@ -152,7 +151,21 @@ class Engine:
             monotonic=monotonic,
         )
         self._intake = Intake(config, name, self._hand, self._steering)
-        self._consumer = transport.consumer(self._names.group(name), [self._names.work(name)], self)
+        handover = Handover(
+            replica=replica,
+            hand=self._hand,
+            caller=self._caller,
+            cameras=self._cameras,
+            steering=self._steering,
+            producer=self._producer,
+            commit=lambda offsets: self._commit(offsets, wait=True),
+            dropped=self._paused.difference_update,
+            failing=self._failing,
+            monotonic=monotonic,
+        )
+        self._consumer = transport.consumer(
+            self._names.group(name), [self._names.work(name)], handover
+        )
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -219,25 +232,29 @@ class Engine:
     def _shut_down(self, processing: threading.Thread, balancing: threading.Thread) -> None:
         self.stop()
         self._steering.stop()
-        balancing.join(_HANDOVER_SECONDS)
-        processing.join(0 if isinstance(self._fault, StalledError) else _HANDOVER_SECONDS)
+        balancing.join(HANDOVER_SECONDS)
+        processing.join(0 if isinstance(self._fault, StalledError) else HANDOVER_SECONDS)
         # An outage must not keep a stopped worker alive: what is not published and committed by
         # the deadline is delivered again to another replica.
         with contextlib.suppress(BrokerError):
             self._consumer.close()
-        self._producer.close(_HANDOVER_SECONDS)
+        self._producer.close(HANDOVER_SECONDS)
         with self._caller.exclusive(timeout=0.1) as free:
             if free:
                 self._function.close()
 
     def _raise_faults(self) -> None:
-        if self._fault is not None:
+        if self._failing() and self._fault is not None:
             raise self._fault
-        try:
-            self._caller.check_stalled()
-        except StalledError as fault:
-            self._fault = fault  # so that the hand-over does not wait for the hung call
-            raise
+
+    def _failing(self) -> bool:
+        """Whether there is a fault, of any thread; looks whether a call of the function hangs."""
+        if self._fault is None:
+            try:
+                self._caller.check_stalled()
+            except StalledError as fault:
+                self._fail(fault)
+        return self._fault is not None
 
     def _fail(self, fault: BaseException) -> None:
         with self._changed:
@@ -333,60 +350,6 @@ class Engine:
         except BrokerError as error:
             _log.warning("%s (the records will be delivered again)", error)
 
-    # -- rebalances: called from within poll() and close() ----------------------------------------
-
-    def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
-        """Take over partitions, and the state of the cameras that live there."""
-        with self._caller.exclusive():
-            self._cameras.take_over([tp.partition for tp in partitions])
-        with self._changed:
-            self._progress.assign(partitions)
-            outgoing = self._steering.assigned()
-        self._steering.send(outgoing)
-        _log.info("%s owns %s more: %s", self._replica, len(partitions), _numbers(partitions))
-
-    def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
-        """Finish what is in hand, commit it, and leave the rest to the next owner."""
-        going = set(partitions)
-        deadline = self._monotonic() + _HANDOVER_SECONDS
-        with self._changed:
-            self._hand.discard(going)
-        while self._has_open(going) and self._fault is None:
-            if self._monotonic() > deadline:
-                _log.warning("handing over with work in hand: some items will be done twice")
-                break
-            self._outbox.poll(0.02)
-        # A call that hangs holds the function for ever: its cameras keep their last snapshots.
-        patience = 0.1 if self._fault is not None else max(0.1, deadline - self._monotonic())
-        with self._caller.exclusive(timeout=patience) as free:
-            if free:
-                self._cameras.hand_over([tp.partition for tp in partitions])
-        self._producer.flush(max(0.1, deadline - self._monotonic()))
-        with self._changed:
-            positions = self._progress.positions(going)
-        self._commit(positions, wait=True)
-        self._drop(partitions)
-
-    def on_lost(self, partitions: Collection[TopicPartition]) -> None:
-        """Somebody else has them already: forget them."""
-        going = set(partitions)
-        with self._changed:
-            self._hand.discard(going)
-        with self._caller.exclusive():
-            self._cameras.forget([tp.partition for tp in partitions])
-        self._drop(partitions)
-
-    def _drop(self, partitions: Collection[TopicPartition]) -> None:
-        with self._changed:
-            self._hand.forget(partitions)
-            outgoing = self._steering.assigned()
-        self._steering.send(outgoing)
-        _log.info("%s gave up %s: %s", self._replica, len(partitions), _numbers(partitions))
-
-    def _has_open(self, partitions: Collection[TopicPartition]) -> bool:
-        with self._changed:
-            return self._hand.has_open(partitions)
-
     # -- balancing and processing ---------------------------------------------------------------
 
     def _balance_forever(self) -> None:
@@ -400,7 +363,3 @@ class Engine:
             self._processing.run()
         except BaseException as fault:  # noqa: BLE001 - carried to run(), which raises it
             self._fail(fault)
-
-
-def _numbers(partitions: Collection[TopicPartition]) -> str:
-    return ", ".join(str(tp.partition) for tp in sorted(partitions)) or "none"

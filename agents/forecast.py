@@ -28,7 +28,7 @@ from forecasting import (
     build_forecaster,
     check_forecaster,
 )
-from forecasting.errors import ForecastingError
+from forecasting.errors import ForecasterModelError, ForecastingError
 from forecasting.finetune import Lessons
 from forecasting.tuned import TunedNetwork
 
@@ -213,11 +213,10 @@ def _faults_of(config: Config, function: str) -> Iterator[None]:
         yield
     except ForecastingError as error:
         balancing = config.functions[function].balancing
-        # Of a model's file its parameter is to blame, if one names it.
-        about = (
-            "forecaster_parameters.model" if "model" in balancing.forecaster_parameters else None
-        )
-        key = error.key or about or ("forecaster" if balancing.forecaster else None)
+        key = error.key or ("forecaster" if balancing.forecaster else None)
+        of_a_model = isinstance(error, ForecasterModelError)
+        if error.key is None and of_a_model and "model" in balancing.forecaster_parameters:
+            key = "forecaster_parameters.model"
         where = f"functions.{function}.balancing"
         raise ConfigError(
             error.message if error.file is None else f"{error.file}: {error.message}",

@@ -90,7 +90,10 @@ class ReplicaCollector(LabelledCollector):
         yield self.by("signals_heard", "Signals heard.", "kind", balance.signals_heard)
         yield self.counter("rows_published", "Rows of the state topic.", balance.rows)
         yield self.counter(
-            "balancing_cpu_seconds", "Processor time of deciding.", glance.balancing_seconds
+            "balancing_cpu_seconds",
+            "Processor time of hearing peers, deciding and handing on, without that of the Kafka "
+            "client's threads.",
+            glance.balancing_seconds,
         )
 
     def _handing_over(self, balance: Balance) -> Iterator[Metric]:

@@ -35,10 +35,13 @@ class _Seen:
         self._trail: deque[ReplicaState] = deque([state], maxlen=_TRAIL)
 
     def hear(self, state: ReplicaState, at: float) -> None:
-        """Take a row, unless a newer one of that process is known: topics may be read again."""
+        """Take a row, unless a newer one of that process is known: topics may be read again.
+
+        Rows that follow each other within a moment share their counts and the time of these.
+        """
         if state.incarnation != self.state.incarnation:
             self._trail.clear()
-        elif state.at <= self.state.at:
+        elif state.at < self.state.at:
             return
         self.state, self.at = state, at
         if not self._trail or state.at - self._trail[-1].at >= 1.0:

@@ -66,7 +66,7 @@ class ReplicaView:
         failed: items that could not be handed on.
         signals_sent: by kind.
         signals_heard: by kind.
-        balancing: fraction of a core that deciding takes.
+        balancing: fraction of a core that balancing takes; see `agents.showing.Tally.spent`.
         forecaster: how it does, where it is watched.
     """
 

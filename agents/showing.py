@@ -32,7 +32,9 @@ class Tally:
     signals_heard: Counter[str] = field(default_factory=Counter)
     """By kind."""
     spent: Spent = field(default_factory=Spent)
-    """Processor time of deciding, hearing and telling."""
+    """Processor time of the replica's own threads for hearing peers, with the delivery reports that
+    are served meanwhile, for deciding, and for sending rows, signals and items to peers. Not in it
+    are the Kafka client's threads, and fetching the items that peers send."""
 
     def part_from(self, peer: str) -> None:
         """A peer is gone: what went to it and came from it counts with that of all former ones."""

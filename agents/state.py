@@ -90,7 +90,7 @@ class Balance(BaseModel):
     overloaded_since: float | None = None
     """Since when the whole group lacks capacity, seconds since the epoch."""
     busy: float = 0.0
-    """Fraction of a core that deciding has taken."""
+    """Fraction of a core that balancing has taken; see `agents.showing.Tally.spent`."""
     rows: int = 0
     """Rows published."""
     forecaster: ForecasterState | None = None
@@ -114,7 +114,8 @@ class ReplicaState(BaseModel):
     pid: int
     """Its process."""
     at: float
-    """When this row was written, seconds since the epoch."""
+    """When its counts were made, seconds since the epoch; by a clock that is never set while the
+    process lives. Rows that follow each other within a moment may share them."""
     started_at: float
     """When the process began, seconds since the epoch."""
     partitions: tuple[int, ...]

@@ -46,7 +46,7 @@ class Glance:
     Attributes:
         status: the replica.
         balance: its balancing, with the row as it is now.
-        balancing_seconds: processor time that deciding has taken.
+        balancing_seconds: processor time of balancing; see `agents.showing.Tally.spent`.
         batches: calls of the function.
         busy_seconds: spent in them.
         responses: seconds from capture to the end of this function, of each item.

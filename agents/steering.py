@@ -32,6 +32,7 @@ from agents.showing import Tally, describe_balance
 from agents.state import Balance, ForecasterState, ReplicaState
 from dataflow.config import Config
 from dataflow.errors import BrokerError
+from dataflow.moments import steady
 from dataflow.tracing import Leaving, Tracing
 from dataflow.transport import DeliveryCallback
 
@@ -132,20 +133,14 @@ class Steering:
         self._finisher = finisher
         self._clock = clock
         self._monotonic = monotonic
-        self._started_at = clock()
-        self._began = monotonic()
+        # A clock that is set back would stop the rows until it has caught up.
+        self._now = steady(clock, monotonic)
+        self._started_at = self._now()
         self._stopping = threading.Event()
         self._spread = random.Random(replica)  # noqa: S311 - no secret: which of a peer's partitions
         self._capacity = CapacityWatch(balancer, config=config, function=function, replica=replica)
         self.tally = Tally()
         self._shown: _Shown | None = None
-
-    def _now(self) -> float:
-        """The balancer's time: the clock at the start, carried on by one that never jumps.
-
-        A clock that is set back would stop the rows until it has caught up.
-        """
-        return self._started_at + self._monotonic() - self._began
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -250,7 +245,7 @@ class Steering:
             policy=self._config.functions[self._function].balancing_policy,
             replica=self._replica,
             overloaded_since=self._capacity.overloaded_since,
-            alive_seconds=self._monotonic() - self._began,
+            alive_seconds=self._now() - self._started_at,
             drift=self._drift,
             with_row=with_row,
         )
@@ -335,8 +330,8 @@ class Steering:
                 and row.partitions == shown.state.partitions
             ):
                 balance = shown.balance.model_copy(update={"row": row})
-                changed = {"at": row.at, "queued": row.load, "balance": balance}
-                return shown.state.model_copy(update=changed)
+                # Its `at` stays: what is counted in it is of then, and rates are made of both.
+                return shown.state.model_copy(update={"queued": row.load, "balance": balance})
             balance = self.balance().model_copy(update={"row": row})
         state = self._describe(balance)
         self._shown = _Shown(row.at, balance, state)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
+from dataflow.backoff import doubled
 from dataflow.logs import LogFormat
 
 _FIRST_PAUSE = 0.5
@@ -30,7 +31,7 @@ _GUARD = (
 
 def restart_pause(failures: int) -> float:
     """Seconds before the next start after ``failures`` ends in a row: 0.5, 1, 2, ... 30."""
-    return float(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** max(0, failures - 1)))
+    return doubled(_FIRST_PAUSE, _LONGEST_PAUSE, failures - 1)
 
 
 @dataclass(slots=True)

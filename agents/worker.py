@@ -118,7 +118,8 @@ def _metrics(
         replica=replica,
         started_at=time.time(),
     )
-    with serve_metrics(collector, options.metrics_port, options.metrics_address):
+    where = (options.metrics_port, options.metrics_address)
+    with serve_metrics(collector, *where, key="--metrics-port"):
         yield
 
 

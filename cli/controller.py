@@ -94,7 +94,11 @@ def _run(
             started_at=time.time(),
         )
         port, address = metrics
-        with nullcontext() if port is None else serve_metrics(collector, port, address):
+        with (
+            nullcontext()
+            if port is None
+            else serve_metrics(collector, port, address, key="--metrics-port")
+        ):
             run_controller(made)
 
 

@@ -73,13 +73,16 @@ class LabelledCollector(Collector):
 
 
 @contextmanager
-def serve_metrics(collector: Collector, port: int, address: str = "") -> Iterator[int]:
+def serve_metrics(
+    collector: Collector, port: int, address: str = "", *, key: str | None = None
+) -> Iterator[int]:
     """Serve ``/metrics`` for as long as the block lasts; yields the port.
 
     Args:
         collector: makes the metrics.
         port: to listen on; 0 for any that is free.
         address: to listen at; empty for all.
+        key: the option or key that the port came from, for errors.
 
     Raises:
         ConfigError: the port cannot be had.
@@ -90,7 +93,7 @@ def serve_metrics(collector: Collector, port: int, address: str = "") -> Iterato
     try:
         server, thread = start_http_server(port, addr=address or "0.0.0.0", registry=registry)  # noqa: S104 - Prometheus is elsewhere
     except (OSError, OverflowError) as error:
-        raise _refusal(error, port, address) from error
+        raise _refusal(error, port, address, key) from error
     used = int(server.server_port)
     _log.info("metrics at http://%s:%d/metrics", address or "localhost", used)
     try:
@@ -101,18 +104,18 @@ def serve_metrics(collector: Collector, port: int, address: str = "") -> Iterato
         thread.join()
 
 
-def _refusal(error: Exception, port: int, address: str) -> ConfigError:
+def _refusal(error: Exception, port: int, address: str, key: str | None) -> ConfigError:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return ConfigError(
             "another process listens on this port already",
-            key="--metrics-port",
+            key=key,
             value=port,
             remedy="choose another one, or 0 for any that is free (the log says which)",
         )
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return ConfigError(
         f"metrics cannot be served: {reason}",
-        key="--metrics-port",
+        key=key,
         value=f"{address}:{port}" if address else port,
         remedy="choose a port from 1024 to 65535 and an address of this machine",
     )

@@ -1,11 +1,25 @@
-"""Moments as CloudEvents write them (RFC 3339)."""
+"""Moments: by a clock that never jumps, and as CloudEvents write them (RFC 3339)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 _MAX_TIME = 253_370_764_800.0
 """Seconds since the epoch at the start of the year 9999: some later ones have no UTC form."""
+
+
+def steady(clock: Callable[[], float], monotonic: Callable[[], float]) -> Callable[[], float]:
+    """A clock that is right when it is made, and never set afterwards.
+
+    Differences of its times are durations, however often the machine's clock is corrected.
+
+    Args:
+        clock: seconds since the epoch; asked once.
+        monotonic: seconds of a clock that never jumps.
+    """
+    started, began = clock(), monotonic()
+    return lambda: started + monotonic() - began
 
 
 def rfc3339(seconds: float) -> str:

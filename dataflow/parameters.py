@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from dataflow.errors import ConfigError
 
@@ -34,17 +35,22 @@ def parse_parameters(model: type[_Model], values: Mapping[str, object], where: s
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise _explain(error, model, where) from error
+        raise _explain(error, model, values, where) from error
 
 
-def _explain(error: ValidationError, model: type[Parameters], where: str) -> ConfigError:
+def _explain(
+    error: ValidationError, model: type[Parameters], values: Mapping[str, object], where: str
+) -> ConfigError:
     faults = error.errors(include_url=False)
     fault = faults[0]
-    path = [str(part) for part in fault["loc"]]
+    path = _path(fault, values)
     message: str = fault["msg"].removeprefix("Value error, ")
     value: object = fault["input"]
     remedies = []
-    if fault["type"] == "extra_forbidden":
+    if fault["type"] == "union_tag_invalid":
+        path.append(fault["ctx"]["discriminator"].strip("'"))
+        message, value = f"it is none of {fault['ctx']['expected_tags']}", fault["ctx"]["tag"]
+    elif fault["type"] == "extra_forbidden":
         message, value = "unknown parameter", None
         known = sorted(model.model_fields) if len(path) == 1 else []
         near = difflib.get_close_matches(path[-1], known, n=1)
@@ -63,3 +69,23 @@ def _explain(error: ValidationError, model: type[Parameters], where: str) -> Con
         value=None if isinstance(value, dict | list | Parameters) else value,
         remedy="; ".join(remedies) or None,
     )
+
+
+def _path(fault: ErrorDetails, values: Mapping[str, object]) -> list[str]:
+    """Where a fault is, in keys that stand in the declaration, or should.
+
+    Pydantic's own path also names which alternative of a union it is about.
+    """
+    found: list[str] = []
+    here: object = values
+    for number, part in enumerate(fault["loc"], start=1):
+        inside: Mapping[str, object] = {}
+        if isinstance(here, Mapping):
+            inside = {str(key): value for key, value in here.items()}
+        elif isinstance(here, list | tuple):
+            inside = {str(index): value for index, value in enumerate(here)}
+        lacking = fault["type"] == "missing" and number == len(fault["loc"])
+        if str(part) in inside or lacking or part == "[key]":
+            found.append(str(part))
+            here = inside.get(str(part))
+    return found

@@ -21,11 +21,13 @@ from agents.balancing.settings import BalancingSettings
 from agents.balancing.values import Forecast
 from agents.balancing.videojam import VideoJam
 from dataflow.config.model import BALANCERS as GROUP
+from dataflow.errors import ConfigError, VideojamError
 from dataflow.parameters import Parameters, parse_parameters
 from dataflow.plugins import load_plugin
 
 BALANCERS = ("videojam", "none", "wrr", "shared-queue", "jsq")
 """Those that ship."""
+_KEY = "balancing.policy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +76,29 @@ def make_balancer(name: str, place: Place) -> Balancer:
         place: where it is to work.
 
     Raises:
-        ConfigError: no balancer has that name, it cannot be loaded, or its parameters are wrong.
+        ConfigError: no balancer has that name, it cannot be loaded or made, or its parameters are
+            wrong.
         MissingDependencyError: it needs a package that is not installed.
+        VideojamError: whatever else it raises on purpose.
     """
     factory: BalancerFactory = load_plugin(
         GROUP,
         name,
         what="balancer",
         interface="a factory that takes an agents.balancing.Place and returns a Balancer",
-        key="balancing.policy",
+        key=_KEY,
     )
-    return factory(place)
+    try:
+        return factory(place)
+    except VideojamError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"the balancer {name!r} cannot be made: {type(error).__name__}: {error}",
+            key=_KEY,
+            value=name,
+            remedy="correct it, or name another one",
+        ) from error
 
 
 class NoParameters(Parameters):

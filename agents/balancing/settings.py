@@ -14,6 +14,10 @@ class BalancingSettings:
     """How a replica balances.
 
     Attributes:
+        as_printed: as the thesis prints it: one policy a period and none in between, so `react`
+            counts for nothing; what is in the function is nobody's load; an offload goes on under
+            the policy that it began with; and each one that its receiver did not expect is
+            answered with a signal.
         slot: delta, seconds of a slot.
         slots: k, slots a window, and of a forecast.
         history: h, slots that a forecast is made from.
@@ -21,8 +25,7 @@ class BalancingSettings:
         lookahead: slots of the forecast, not necessarily whole, that a policy counts and paces its
             offloads over; k in the thesis.
         react: shortest pause in seconds between policies while something waits or there is news,
-            in groups of up to a hundred; in proportion longer in larger ones. None leaves it at
-            one policy a period, as the thesis does.
+            in groups of up to a hundred; in proportion longer in larger ones.
         settle: seconds after the start of a slot at which its policy is computed, so that the rows
             that everybody publishes at the start of the slot are in it.
         rounds: windows until a row that is not renewed is unknown.
@@ -53,12 +56,13 @@ class BalancingSettings:
         relay_rows: rows of others that a signal or an offload carries at most.
     """
 
+    as_printed: bool = False
     slot: float = 1.0
     slots: int = 10
     history: int = 50
     period: int = 1
     lookahead: float = 0.1
-    react: float | None = 0.02
+    react: float = 0.02
     settle: float = 0.2
     rounds: int = 3
     liveness: float | None = 3.0
@@ -87,7 +91,7 @@ class BalancingSettings:
             ValueError: names the parameter; the configuration turns it into its own error.
         """
         positive = ("slot", "slots", "history", "period", "lookahead", "rounds", "hop_limit")
-        for name in (*positive, "least", "pace", "full", "late"):
+        for name in (*positive, "react", "least", "pace", "full", "late"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
         for name in (
@@ -101,7 +105,7 @@ class BalancingSettings:
         ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)!r}")
-        for name in ("react", "liveness", "heartbeat", "bytes_per_second", "capacity"):
+        for name in ("liveness", "heartbeat", "bytes_per_second", "capacity"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0 or absent, not {value!r}")
@@ -121,9 +125,9 @@ class BalancingSettings:
     def thesis(cls) -> BalancingSettings:
         """As printed: a policy and nothing else every 10 s."""
         return cls(
+            as_printed=True,
             period=10,
             lookahead=10.0,
-            react=None,
             settle=0.0,
             liveness=None,
             heartbeat=None,

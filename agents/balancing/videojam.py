@@ -147,11 +147,11 @@ class VideoJam(MemberBalancer):
         changed = self._member.heard_relayed(now, table)
         self._member.offloaded(sender, items)
         policy = self._policy
-        react = self._settings.react
-        fresh = policy is not None and react is not None and now - policy.at < react
+        settings = self._settings
+        fresh = policy is not None and now - policy.at < settings.react and not settings.as_printed
         if not fresh and (changed or self._dispatcher.peers):
             policy = self._compute(now, self._member.view(now))
-            if react is not None:  # as printed, the running offload goes on under its own policy
+            if not settings.as_printed:  # else the running offload goes on under its own policy
                 self._adopt(now, policy)
         self._received[sender] = self._received.get(sender, 0) + items
         if policy is None:
@@ -219,7 +219,7 @@ class VideoJam(MemberBalancer):
             return True
         if self._policy is None:
             return self._stale
-        if settings.react is None or not self._may_hand_on(now):
+        if settings.as_printed or not self._may_hand_on(now):
             return False
         size = len(self._policy.replicas)
         if self._came and size <= _SMALL_GROUP:
@@ -253,7 +253,7 @@ class VideoJam(MemberBalancer):
             window=settings.lookahead * settings.slot,
             replicas=view.replicas,
             # As printed, what is in the function is nobody's load any more.
-            waiting=view.waiting if settings.react is None else view.busy,
+            waiting=view.waiting if settings.as_printed else view.busy,
             forecast=self._ahead(forecasts),
             mus=view.mus,
             least=settings.least,
@@ -347,7 +347,7 @@ class VideoJam(MemberBalancer):
         When policies follow each other within milliseconds, tables differ by what is on its way,
         and only a replica that has more than its share is at risk.
         """
-        return self._settings.react is None or bool(policy.sent_by(self._me))
+        return self._settings.as_printed or bool(policy.sent_by(self._me))
 
     def _check_prediction(self, now: float, sender: str, policy: Policy) -> Actions:
         predicted = policy.expected_from(sender, self._me)
@@ -355,9 +355,9 @@ class VideoJam(MemberBalancer):
         off = abs(predicted - actual)
         if off <= _SMALLEST_ERROR or off <= self._settings.error * predicted:
             return ()
-        if self._settings.react is None and actual < predicted:
+        if self._settings.as_printed and actual < predicted:
             return ()  # the rest of the window's quota may still come
-        if self._settings.react is not None:
+        if not self._settings.as_printed:
             # Neighbours read every row: one that has news serves as the update, at its own pace.
             self._stale = True
             return self._member.publish_if_due(now)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from dataflow.config.parts import ConfigModel, Name
 from dataflow.config.roomie import RoomieConfig
-from dataflow.config.units import Duration, Size
+from dataflow.config.units import Duration, PositiveSize, Size
 from dataflow.errors import ConfigError
 from dataflow.plugins import installed, remedy_for
 
@@ -142,7 +142,7 @@ class BalancingConfig(ConfigModel):
     """fifo bounds the response time; thesis takes the newest item four times out of five."""
     hop_limit: int = Field(default=2, ge=1, le=16)
     """How often an item may be handed on."""
-    bytes_per_second: Size | None = None
+    bytes_per_second: PositiveSize | None = None
     """Most bytes that a replica hands on in a second; no limit when absent."""
     exchange: Literal["direct", "faust"] = "direct"
     """How rows and signals travel: through a reader of the replica's own, or Faust agents."""

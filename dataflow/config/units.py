@@ -43,17 +43,20 @@ Duration = Annotated[
 ]
 """Seconds; written with a unit."""
 
-Size = Annotated[
-    ByteSize,
-    Field(ge=0),
-    WithJsonSchema(
+
+def _size_schema(least: int) -> WithJsonSchema:
+    return WithJsonSchema(
         {
             "anyOf": [
                 {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*([kKMGT]i?[bB]|[kKMGTbB])?\s*$"},
-                {"type": "integer", "minimum": 0},
+                {"type": "integer", "minimum": least},
             ],
             "description": "Bytes, or a number with a unit: 64MiB, 1GiB, 500kB.",
         }
-    ),
-]
+    )
+
+
+Size = Annotated[ByteSize, Field(ge=0), _size_schema(0)]
 """Bytes; written with a unit."""
+PositiveSize = Annotated[ByteSize, Field(gt=0), _size_schema(1)]
+"""The same, at least one."""

@@ -12,7 +12,7 @@ import io
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
@@ -138,16 +138,19 @@ class TrafficObjects(FunctionParams):
         return self.mean * (1 + self.swing if dense else 1 - self.swing)
 
 
-def _constant_from_number(value: Any) -> Any:
-    """Let ``objects_per_item: 3`` stand for a constant."""
+def _constant_unless_said(value: Any) -> Any:
+    """Let ``objects_per_item: 3`` and ``{count: 3}`` stand for a constant."""
     if isinstance(value, int) and not isinstance(value, bool):
         return {"distribution": "constant", "count": value}
+    if isinstance(value, Mapping):
+        return {"distribution": "constant", **value}
     return value
 
 
 ObjectCount = Annotated[
     ConstantObjects | PoissonObjects | ObjectsFrom | TrafficObjects,
-    BeforeValidator(_constant_from_number),
+    Field(discriminator="distribution"),
+    BeforeValidator(_constant_unless_said),
 ]
 
 

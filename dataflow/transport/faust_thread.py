@@ -11,6 +11,7 @@ from typing import Any
 
 import faust
 
+from dataflow.backoff import doubled
 from dataflow.config.model import ClusterConfig
 from dataflow.transport.faust_security import credentials
 
@@ -28,7 +29,8 @@ class FaustThread:
     does without.
 
     Args:
-        build: makes the application for a loop; called in that loop's thread.
+        build: makes the application for a loop; called in that loop's thread, and again after a
+            pause when it raises.
         what: the application is for, in the log.
         log: where it is said that one has ended.
         pauses: seconds before a new one is built: after the first failure, and at most.
@@ -97,13 +99,14 @@ class FaustThread:
             beside.cancel()
 
     async def _keep_running(self) -> None:
-        pause = self._pauses[0]
+        failures = 0
         while True:
             self._again.clear()
-            app = self._build(self.loop)
+            app: Any = None
             try:
+                app = self._build(self.loop)
                 await app.start()
-                pause = self._pauses[0]
+                failures = 0
                 await app.wait(self._again)  # until it crashes, stops by itself, or shall restart
                 if not self._again.is_set():
                     self._log.warning(
@@ -115,11 +118,16 @@ class FaustThread:
             except Exception as error:  # noqa: BLE001 - whatever ends it, it is built anew
                 self._log.warning("%s failed: %r", self._what, error)
             await self._stop(app)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, self._pauses[1])
+            await asyncio.sleep(doubled(*self._pauses, failures))
+            failures += 1
 
     async def _stop(self, app: Any) -> None:
-        await self._before_stop()
+        if app is None:  # it could not even be built
+            return
+        try:
+            await self._before_stop()
+        except Exception as error:  # noqa: BLE001 - the application has to stop in any case
+            self._log.warning("%s could not be prepared for its stop: %r", self._what, error)
         # A crashed application may fail to stop in many ways; none matters for the next one.
         with contextlib.suppress(Exception):
             await asyncio.wait_for(app.stop(), _STOP_SECONDS)

@@ -12,7 +12,8 @@ from confluent_kafka import TopicPartition as ConfluentPartition
 
 from dataflow.errors import BrokerError
 from dataflow.transport.base import RebalanceListener, Received, Start, TopicPartition
-from dataflow.transport.kafka_errors import METADATA_SECONDS, broker_error, describe_error
+from dataflow.transport.kafka_errors import broker_error, describe_error
+from dataflow.transport.kafka_metadata import METADATA_SECONDS, ask_partitions
 
 _log = logging.getLogger("videojam.kafka")
 
@@ -181,7 +182,9 @@ class KafkaReader:
         positions = []
         try:
             for topic in topics:
-                for partition in self._partitions(topic):
+                for partition in ask_partitions(
+                    self._consumer, topic, servers=self._servers, what=f"topic {topic}"
+                ):
                     if only is None or partition in only:
                         # Asked for now: "the end" is where it is when the reader is opened, not
                         # where the first fetch happens to find it.
@@ -220,15 +223,6 @@ class KafkaReader:
             self._ends.pop(TopicPartition(message.topic() or "", message.partition() or 0), None)
             return
         _raise_if_hopeless(message)
-
-    def _partitions(self, topic: str) -> list[int]:
-        try:
-            metadata = self._consumer.list_topics(topic, METADATA_SECONDS).topics[topic]
-        except KafkaException as error:
-            raise describe_error(error.args[0], self._servers) from error
-        if metadata.error is not None:
-            raise broker_error(metadata.error, f"topic {topic}")
-        return sorted(metadata.partitions)
 
     def _offsets(self, topic: str, partition: int) -> tuple[int, int]:
         try:

@@ -6,9 +6,6 @@ from confluent_kafka import KafkaError
 
 from dataflow.errors import BrokerError, RecordTooLargeError
 
-METADATA_SECONDS = 10.0
-"""Deadline of one metadata request."""
-
 
 def describe_error(error: KafkaError, servers: str) -> BrokerError:
     """A connection that failed, with what to do about it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -11,7 +11,8 @@ from confluent_kafka import Producer as ConfluentProducer
 
 from dataflow.errors import BufferFullError
 from dataflow.transport.base import DeliveryCallback, LatencyCallback, Record
-from dataflow.transport.kafka_errors import METADATA_SECONDS, broker_error, describe_error
+from dataflow.transport.kafka_errors import broker_error
+from dataflow.transport.kafka_metadata import NoAnswerError, ask_partitions
 from dataflow.transport.kafka_records import DeliveryReport, produce
 
 _PARTITIONS_FRESH_SECONDS = 60.0
@@ -19,11 +20,21 @@ _PARTITIONS_FRESH_SECONDS = 60.0
 
 
 class KafkaProducer:
-    """See `dataflow.transport.base.Producer`."""
+    """See `dataflow.transport.base.Producer`.
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._producer = ConfluentProducer(dict(settings))
-        self._servers = settings["bootstrap.servers"]
+    Args:
+        settings: librdkafka's.
+        make: the client, from its settings.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        make: Callable[[dict[str, Any]], ConfluentProducer] = ConfluentProducer,
+    ) -> None:
+        self._producer = make(dict(settings))
+        self._servers = str(settings["bootstrap.servers"])
         self._partitions: dict[str, tuple[float, int]] = {}
 
     def send(
@@ -57,15 +68,15 @@ class KafkaProducer:
         if known is not None and now - known[0] < _PARTITIONS_FRESH_SECONDS:
             return known[1]
         try:
-            metadata = self._producer.list_topics(topic, METADATA_SECONDS).topics[topic]
-        except KafkaException as error:
+            count = len(
+                ask_partitions(self._producer, topic, servers=self._servers, what=f"topic {topic}")
+            )
+        except NoAnswerError:
             if known is not None:
                 return known[1]  # the cluster is away; what was true a minute ago still is
-            raise describe_error(error.args[0], self._servers) from error
-        if metadata.error is not None:
-            raise broker_error(metadata.error, f"topic {topic}")
-        self._partitions[topic] = (now, len(metadata.partitions))
-        return len(metadata.partitions)
+            raise
+        self._partitions[topic] = (now, count)
+        return count
 
     def close(self, timeout: float = 10.0) -> int:
         """Flush and release."""

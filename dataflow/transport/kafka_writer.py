@@ -11,7 +11,8 @@ from confluent_kafka import Producer as ConfluentProducer
 
 from dataflow.errors import BrokerError, FencedError
 from dataflow.transport.base import Record
-from dataflow.transport.kafka_errors import broker_error, describe_error
+from dataflow.transport.kafka_errors import broker_error
+from dataflow.transport.kafka_metadata import NoAnswerError, ask_partitions
 from dataflow.transport.kafka_records import DeliveryReport, produce
 
 _FENCED = {
@@ -103,17 +104,18 @@ class KafkaAtomicWriter:
         while True:
             left = deadline - time.monotonic()
             try:
-                answer = self._producer.list_topics(topic, max(0.1, min(_CALL_SECONDS, left)))
-            except KafkaException as error:
+                found = ask_partitions(
+                    self._producer,
+                    topic,
+                    servers=self._servers,
+                    what=f"writing to {topic}",
+                    timeout=max(0.1, min(_CALL_SECONDS, left)),
+                )
+            except NoAnswerError:
                 if time.monotonic() + _PAUSE_SECONDS > deadline:
-                    raise describe_error(error.args[0], self._servers) from error
+                    raise
             else:
-                found = answer.topics[topic]
-                if found.error is None:
-                    return len(found.partitions)
-                electing = found.error.code() == KafkaError.LEADER_NOT_AVAILABLE
-                if not electing or time.monotonic() + _PAUSE_SECONDS > deadline:
-                    raise broker_error(found.error, f"writing to {topic}")
+                return len(found)
             time.sleep(_PAUSE_SECONDS)
 
     def _attempt(self, records: Sequence[Record], deadline: float) -> None:

@@ -36,7 +36,12 @@ _DRAIN_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """One balancer in one run; times in seconds."""
+    """One balancer in one run; times in seconds.
+
+    ``cpu_of_balancing`` is the fraction of a core that a replica spends on what
+    `agents.showing.Tally.spent` counts, ``cpu_of_worker`` that of its whole process, the Kafka
+    client's threads and the emulated function included; both are means over the replicas.
+    """
 
     mean: float
     p95: float
@@ -156,7 +161,7 @@ def comparison(cameras: int, runs: Mapping[str, Sequence[Figures]], base: str) -
     table = Table(title=f"{cameras} cameras")
     columns = (
         *("balancer", "mean ms", f"x {base}", "p95 ms", "lost %", "messages/s", "control kB/s"),
-        *("offloads/s", "offloaded MB", "balancing CPU %", "worker CPU %"),
+        *("offloads/s", "offloaded MB", "balancing, % of a core", "worker, % of a core"),
     )
     for column in columns:
         table.add_column(column, justify="left" if column == "balancer" else "right")

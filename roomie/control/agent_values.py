@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dataflow.backoff import doubled
 from roomie.control.records import Placement
 from roomie.triton.model_config import Tuning
 from roomie.triton.server import ModelState
@@ -81,7 +82,7 @@ class AgentSettings:
 
     def pause(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row."""
-        return min(self.longest_backoff, self.backoff * 2.0 ** max(0, failures - 1))
+        return doubled(self.backoff, self.longest_backoff, failures - 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dataflow.backoff import doubled
 from roomie.control.book import OUTCOME_OF, Book
 from roomie.control.records import ModelSpec, Order, PlacedInstance, Placement, Rollout
 from roomie.control.settings import ControlSettings
@@ -49,7 +50,7 @@ class Shunned:
     def failed(self, model: str, gpu: str, now: float) -> None:
         """A model failed on a GPU."""
         times = self._times[model, gpu] = self._times.get((model, gpu), 0) + 1
-        pause = min(_LONGEST_RETRY, self._retry * 2.0 ** min(times - 1, 16))
+        pause = doubled(self._retry, _LONGEST_RETRY, times - 1)
         self._until[model, gpu] = now + pause
 
     def succeeded(self, model: str, gpu: str) -> None:

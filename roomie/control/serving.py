@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from dataflow.backoff import doubled
 from dataflow.broker.distribution import ReportProgress, silent
 from roomie.errors import TritonError
 from roomie.triton import local
@@ -201,4 +202,4 @@ class OwnServer:
         self._retry_at = now + (self._pause() if self._failures > 1 else 0.0)
 
     def _pause(self) -> float:
-        return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (self._failures - 1))
+        return doubled(_FIRST_PAUSE, _LONGEST_PAUSE, self._failures - 1)

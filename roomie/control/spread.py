@@ -17,6 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from dataflow.backoff import doubled
+
 _SMOOTHING = 0.2
 """Weight of the newest measurement of an instance's speed."""
 _SAMPLES = 3
@@ -26,8 +28,6 @@ _OLD_SECONDS = 30.0
 _FIRST_SUSPICION = 0.25
 _YOUNG_SUSPICION = 1.0
 _LONGEST_SUSPICION = 5.0
-_MOST_DOUBLINGS = 16
-"""Of the suspicion; it is at its longest well before, and a float has an end."""
 _YOUNG_SECONDS = 30.0
 """For so long after it failed first, an instance is tried at least every second: one whose server
 is started again is back by then. Only after that is it taken for one that stays away."""
@@ -230,8 +230,7 @@ class Spreader:
         known.failures += 1
         young = now - known.failing_since < _YOUNG_SECONDS
         longest = _YOUNG_SUSPICION if young else _LONGEST_SUSPICION
-        doublings = min(known.failures - 1, _MOST_DOUBLINGS)
-        known.suspect_until = now + min(longest, _FIRST_SUSPICION * 2.0**doublings)
+        known.suspect_until = now + doubled(_FIRST_SUSPICION, longest, known.failures - 1)
 
     def refused(self, sending: Sending) -> None:
         """A request was the sender's fault, or none: that says nothing about the instance."""

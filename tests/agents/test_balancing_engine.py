@@ -6,13 +6,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from agents.outbox import OFFLOADED_BY, OFFLOADED_FROM, TABLE
 from agents.state import ReplicaState
-from dataflow.functions.base import Item
 from dataflow.messages import WorkItem
 from dataflow.results import Result
 from dataflow.transport import Record
@@ -34,6 +34,16 @@ def plant_of(transport: MemoryTransport, policy: str, **find: Any) -> Plant:
         find={"partitions": 2, "balancing": {"policy": policy}, **find},
         read={"partitions": 1},
     )
+
+
+@contextmanager
+def two_replicas(plant: Plant, one: Scripted, two: Scripted) -> Iterator[None]:
+    """``find-0`` and ``find-1``, each with a partition of its own."""
+    first, second = plant.engine("find", one, "find-0"), plant.engine("find", two, "find-1")
+    with first, second:
+        first.wait_for_partitions(1)
+        second.wait_for_partitions(1)
+        yield
 
 
 def load_one_partition(
@@ -79,12 +89,7 @@ def test_a_peer_takes_work_from_a_busy_replica_and_nothing_is_lost(
 ) -> None:
     plant = plant_of(transport, policy)
     functions = [Scripted(seconds=0.02), Scripted(seconds=0.02)]
-    with (
-        plant.engine("find", functions[0], "find-0") as one,
-        plant.engine("find", functions[1], "find-1") as two,
-    ):
-        one.wait_for_partitions(1)
-        two.wait_for_partitions(1)
+    with two_replicas(plant, *functions):
         warm_up(plant)
         before = [len(function.seen) for function in functions]
         load_one_partition(plant, 150)
@@ -100,12 +105,7 @@ def test_a_peer_takes_work_from_a_busy_replica_and_nothing_is_lost(
 def test_without_balancing_items_stay_at_home(transport: MemoryTransport) -> None:
     plant = plant_of(transport, "none")
     functions = [Scripted(seconds=0.005), Scripted(seconds=0.005)]
-    with (
-        plant.engine("find", functions[0]) as one,
-        plant.engine("find", functions[1]) as two,
-    ):
-        one.wait_for_partitions(1)
-        two.wait_for_partitions(1)
+    with two_replicas(plant, *functions):
         load_one_partition(plant, 60)
         plant.wait_for_ends(60)
     assert sorted(len(function.seen) for function in functions) == [0, 60]
@@ -113,12 +113,7 @@ def test_without_balancing_items_stay_at_home(transport: MemoryTransport) -> Non
 
 def test_offloaded_records_tell_where_they_come_from(transport: MemoryTransport) -> None:
     plant = plant_of(transport, "videojam", balancing={"policy": "videojam", "hop_limit": 1})
-    with (
-        plant.engine("find", Scripted(seconds=0.02), "find-0") as one,
-        plant.engine("find", Scripted(seconds=0.02), "find-1") as two,
-    ):
-        one.wait_for_partitions(1)
-        two.wait_for_partitions(1)
+    with two_replicas(plant, Scripted(seconds=0.02), Scripted(seconds=0.02)):
         load_one_partition(plant, 100)
         plant.wait_for_ends(100)
     moved = [
@@ -142,13 +137,8 @@ def test_offloaded_records_tell_where_they_come_from(transport: MemoryTransport)
 
 def test_hops_are_counted_for_each_step_anew(transport: MemoryTransport) -> None:
     plant = plant_of(transport, "videojam")
-    with (
-        plant.engine("find", Scripted(lambda _: [vehicle()], seconds=0.02)) as one,
-        plant.engine("find", Scripted(lambda _: [vehicle()], seconds=0.02)) as two,
-        plant.engine("read", Scripted()),
-    ):
-        one.wait_for_partitions(1)
-        two.wait_for_partitions(1)
+    finds = [Scripted(lambda _: [vehicle()], seconds=0.02) for _ in range(2)]
+    with two_replicas(plant, *finds), plant.engine("read", Scripted()):
         load_one_partition(plant, 80)
         plant.wait_for_ends(80)
     passed = plant.read_all(plant.names.work("read"))
@@ -170,12 +160,7 @@ def test_an_unreadable_table_does_not_cost_the_work(transport: MemoryTransport) 
 def test_what_a_record_says_twice_it_says_alike(transport: MemoryTransport) -> None:
     """Early rows reuse what people read; what neighbours decide by is of the moment."""
     plant = plant_of(transport, "videojam")
-    with (
-        plant.engine("find", Scripted(seconds=0.01), "find-0") as one,
-        plant.engine("find", Scripted(seconds=0.01), "find-1") as two,
-    ):
-        one.wait_for_partitions(1)
-        two.wait_for_partitions(1)
+    with two_replicas(plant, Scripted(seconds=0.01), Scripted(seconds=0.01)):
         load_one_partition(plant, 100)
         plant.wait_for_ends(100)
     states = [
@@ -216,15 +201,25 @@ def test_a_replica_says_goodbye(transport: MemoryTransport) -> None:
     assert (last.key, last.value) == (b"find-0", None)
 
 
+def overloaded_plant(transport: MemoryTransport, policy: str) -> Plant:
+    """One whose queue is long enough for the overload's policy to decide what goes."""
+    plant = plant_of(transport, "videojam", queue={"items": 1000})
+    overload = plant.config.overload.model_copy(update={"policy": policy})
+    plant.config = plant.config.model_copy(update={"overload": overload})
+    return plant
+
+
+def reasons_of_drops(plant: Plant) -> set[str]:
+    with plant.auditor() as auditor:
+        wait_until(lambda: auditor.poll(0.05) or auditor.ledger.accounts(), "an account")
+        return {reason for account in auditor.ledger.accounts() for reason in account.dropped}
+
+
 def test_frames_are_thinned_where_they_enter_when_the_group_lacks_capacity(
     transport: MemoryTransport,
 ) -> None:
     """Sixty frames a second for a function that does twenty: most go at the first step."""
-    plant = plant_of(transport, "videojam", queue={"items": 1000})
-    config = plant.config.model_copy(
-        update={"overload": plant.config.overload.model_copy(update={"policy": "rate"})}
-    )
-    plant.config = config
+    plant = overloaded_plant(transport, "rate")
     stop = threading.Event()
     sent = 0
 
@@ -238,10 +233,7 @@ def test_frames_are_thinned_where_they_enter_when_the_group_lacks_capacity(
                 )
             sent += 1
 
-    def slow(_: Item) -> list[Any]:
-        return []
-
-    with plant.engine("find", Scripted(slow, seconds=0.1)) as running:
+    with plant.engine("find", Scripted(seconds=0.1)) as running:
         running.wait_for_partitions(2)
         producer = threading.Thread(target=produce)
         producer.start()
@@ -251,32 +243,15 @@ def test_frames_are_thinned_where_they_enter_when_the_group_lacks_capacity(
         finally:
             stop.set()
             producer.join()
-    with plant.auditor() as auditor:
-        wait_until(lambda: auditor.poll(0.05) or auditor.ledger.accounts(), "an account")
-        reasons = Counter[str]()
-        for account in auditor.ledger.accounts():
-            reasons.update(account.dropped)
-    assert set(reasons) == {"overload at find"}
+    assert reasons_of_drops(plant) == {"overload at find"}
 
 
 def test_with_the_policy_oldest_what_waits_too_long_is_dropped(
     transport: MemoryTransport,
 ) -> None:
-    plant = plant_of(transport, "videojam", queue={"items": 1000})
-    plant.config = plant.config.model_copy(
-        update={"overload": plant.config.overload.model_copy(update={"policy": "oldest"})}
-    )
-
-    def slow(_: Item) -> list[Any]:
-        return []
-
-    with plant.engine("find", Scripted(slow, seconds=0.2)) as running:
+    plant = overloaded_plant(transport, "oldest")
+    with plant.engine("find", Scripted(seconds=0.2)) as running:
         running.wait_for_partitions(2)
         plant.send_frames(300)
         wait_until(lambda: running.engine.status().dropped >= 100, "the oldest go")
-    with plant.auditor() as auditor:
-        wait_until(lambda: auditor.poll(0.05) or auditor.ledger.accounts(), "an account")
-        reasons = Counter[str]()
-        for account in auditor.ledger.accounts():
-            reasons.update(account.dropped)
-    assert set(reasons) == {"overload at find"}
+    assert reasons_of_drops(plant) == {"overload at find"}

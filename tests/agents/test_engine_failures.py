@@ -138,6 +138,43 @@ def test_a_hung_call_is_noticed_and_its_partitions_are_given_up(
     assert sum(a.processed for a in accounts.values()) == 4
 
 
+@pytest.mark.parametrize("change", ["assigned", "revoked", "lost"])
+def test_a_hung_call_is_noticed_during_a_rebalance(transport: MemoryTransport, change: str) -> None:
+    plant = Plant(transport, find={"stall_limit": "1s"})
+    hung, never = threading.Event(), threading.Event()
+
+    def hang(_: Item) -> list[Detection]:
+        hung.set()
+        never.wait(4 * DEADLINE)
+        return []
+
+    hanging = plant.engine("find", Scripted(hang), "hanging")
+    other = plant.engine("find", Scripted(), "other")
+    try:
+        with hanging:
+            if change == "assigned":
+                with other:
+                    hanging.wait_for_partitions(2)
+                    other.wait_for_partitions(2)
+                    plant.send_frames(80, cameras=16)
+                    assert hung.wait(DEADLINE)
+            else:
+                hanging.wait_for_partitions(4)
+                plant.send_frames(8)
+                assert hung.wait(DEADLINE)
+                if change == "lost":
+                    transport.expel(hanging.engine._consumer)
+                else:
+                    other.thread.start()
+            # Well before the deadline of a hand-over: it is cut short.
+            wait_until(lambda: not hanging.thread.is_alive(), "the replica gives up", 15)
+            assert isinstance(hanging.fault, StalledError)
+    finally:
+        never.set()
+        if change == "revoked":
+            other.stop()
+
+
 def test_an_outage_delays_and_loses_nothing(transport: MemoryTransport) -> None:
     plant = Plant(transport)
     with plant.engine("find", Scripted(seconds=0.005)) as running:

@@ -14,6 +14,7 @@ from agents.forecast import WatchedForecast, declared_forecast
 from dataflow.config import Config
 from dataflow.errors import ConfigError
 from forecasting import FinetuneSettings, OnlineForecaster, Window, build_forecaster
+from forecasting.errors import MissingExtraError
 from forecasting.tuned import TunedNetwork
 
 
@@ -66,6 +67,21 @@ def test_a_corrupt_model_is_an_error_or_the_last_window_as_declared(tmp_path: Pa
     forecast = declared_forecast(declare(**broken, forecaster_broken="last-window"), "find")
     assert forecast is not None
     assert forecast(histories(7.0)).tolist() == [[7.0] * 10]
+
+
+def test_what_is_no_fault_of_the_model_is_not_blamed_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks(**_: object) -> None:
+        raise MissingExtraError("LiteRT is not installed", remedy="pip install ai-edge-litert")
+
+    monkeypatch.setattr("agents.forecast.build_forecaster", lacks)
+    declared = declare(
+        forecaster="dense", forecaster_parameters={"model": str(tmp_path / "own.tflite")}
+    )
+    with pytest.raises(ConfigError, match="LiteRT") as caught:
+        declared_forecast(declared, "find")
+    assert caught.value.key == "functions.find.balancing.forecaster"
 
 
 def test_each_window_is_compared_with_what_came() -> None:

@@ -194,10 +194,10 @@ def taken() -> Iterator[int]:
 
 
 def test_a_port_in_use_is_said_with_the_remedy(taken: int) -> None:
-    words = rf"--metrics-port: another process.*{taken}.*\n  remedy: choose another"
+    words = rf"--port: another process.*{taken}.*\n  remedy: choose another"
     with (
         pytest.raises(ConfigError, match=words),
-        serve_metrics(collector(glance()), taken, "127.0.0.1"),
+        serve_metrics(collector(glance()), taken, "127.0.0.1", key="--port"),
     ):
         pass
 

@@ -116,6 +116,13 @@ def test_rates_are_between_rows_of_one_process(plant: Plant) -> None:
         assert seen(observer)["find-0"].earlier == seen(observer)["find-0"].state
 
 
+def test_a_row_that_shares_the_counts_of_the_last_one_is_news(plant: Plant) -> None:
+    with Observer(plant.config, plant.transport) as observer:
+        publish(plant, "find-0", state(at=1000.0, queued=3))
+        publish(plant, "find-0", state(at=1000.0, queued=8))
+        wait_until(lambda: [s.state.queued for s in observer.sightings()] == [8], "the last row")
+
+
 def test_only_the_functions_that_are_asked_for_are_followed(plant: Plant) -> None:
     with Observer(plant.config, plant.transport, functions=["read"]) as observer:
         publish(plant, "find-0", state())

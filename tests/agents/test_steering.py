@@ -14,7 +14,7 @@ from agents.hand import Hand
 from agents.outbox import Outbox
 from agents.showing import Tally
 from agents.state import FORMER_PEERS, Balance, ReplicaState
-from agents.steering import Steering
+from agents.steering import Outgoing, Steering
 from dataflow.config import Config
 from tests.agents.balancing.rows import row
 from tests.agents.shown import state
@@ -113,6 +113,27 @@ def test_silent_peers_are_asked_until_they_are_forgotten() -> None:
         clock.now += 1
         asked += sum(signal.to == "peer" for signal in tended.tick([]).signals)
     assert asked >= 3
+
+
+def test_rows_within_a_moment_share_their_counts_and_the_time_of_these() -> None:
+    clock = Clock()
+    tended = steering(balancers()[0], clock)
+    counts = iter(range(10))
+    tended._describe = lambda shown: state(
+        "me", balance=shown, at=clock.now, processed=next(counts)
+    )
+    told = []
+    for load, seconds in ((3, 0.0), (7, 0.2), (9, 0.4)):
+        clock.now = START + seconds
+        tended.send(Outgoing(rows=[row("me", clock.now, load=load, partitions=(0, 1))]))
+        (said,), _ = tended._exchange.publish_state.call_args  # type: ignore[attr-defined]
+        told.append((said.at - START, said.processed, said.queued, said.balance.row.load))
+    assert told[1] == (0.0, 0, 7, 7)
+    assert told[2] == (0.0, 0, 9, 9)
+    clock.now = START + 0.6
+    tended.send(Outgoing(rows=[row("me", clock.now, partitions=(0, 1))]))
+    (said,), _ = tended._exchange.publish_state.call_args  # type: ignore[attr-defined]
+    assert (said.at, said.processed) == (clock.now, 1)
 
 
 def test_what_went_to_former_peers_still_counts() -> None:

@@ -66,6 +66,13 @@ FAULTS = [
     ("size: 1MiB", "size: -1", "functions.detect.queue.size", -1, "could not parse"),
     ("size: 1MiB", "size: true", "functions.detect.queue.size", True, "no meaning"),
     ("read: {}", "Read_It: {}", "functions.Read_It", "Read_It", "lower-case letters"),
+    (
+        "read: {}",
+        "read: {balancing: {bytes_per_second: 0}}",
+        "functions.read.balancing.bytes_per_second",
+        0,
+        "greater than 0",
+    ),
     ("read: {}", "read:", "functions.read", None, "write {} for all defaults"),
     ("read: {}", "read: 3", "functions.read", 3, "mapping"),
     ("version: 1", "version: 2", "version", 2, "should be 1"),

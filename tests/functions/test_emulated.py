@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from dataflow.errors import ConfigError
 from dataflow.functions.base import Function, Item
 from dataflow.functions.emulated import (
+    ConstantObjects,
     Emulated,
     EmulatedParams,
     TrafficObjects,
@@ -19,6 +21,7 @@ from dataflow.functions.emulated import (
     spin_cpu,
 )
 from dataflow.images import encode_jpeg
+from dataflow.parameters import parse_parameters
 
 JPEG = encode_jpeg(np.zeros((90, 160, 3), np.uint8))
 
@@ -113,6 +116,42 @@ def test_decreasing_batch_times_are_refused() -> None:
 def test_wrong_parameters_are_refused(params: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         EmulatedParams.model_validate(params)
+
+
+@pytest.mark.parametrize(
+    ("objects", "key", "value", "said"),
+    [
+        ({"distribution": "poisson", "mean": 2000}, "mean", 2000, "less than or equal to 1000"),
+        ({"distribution": "poisson"}, "mean", None, "add 'mean'"),
+        ({"distribution": "traffic", "swung": 1}, "swung", None, "unknown parameter"),
+        ({"distribution": "from", "probabilities": [0.5, -1]}, "probabilities.1", -1, "greater"),
+        ({"distribution": "from", "probabilities": [0.5]}, None, None, "they must sum to 1"),
+        ({"distribution": "normal"}, "distribution", "normal", "none of 'constant', 'poisson'"),
+        ({"count": -1}, "count", -1, "greater than or equal to 0"),
+        (-1, None, -1, "greater than or equal to 0"),
+        ("many", None, "many", "valid dictionary"),
+    ],
+)
+def test_a_fault_of_the_objects_is_of_the_declared_distribution_and_where_it_stands(
+    objects: object, key: str | None, value: object, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        parse_parameters(EmulatedParams, {"objects_per_item": objects}, "parameters")
+    where = "parameters.objects_per_item"
+    assert caught.value.key == (where if key is None else f"{where}.{key}")
+    assert caught.value.value == value
+    assert "more fault" not in str(caught.value)
+
+
+def test_a_wrong_key_of_a_table_is_told_as_such() -> None:
+    with pytest.raises(ConfigError, match="greater than or equal to 1") as caught:
+        parse_parameters(EmulatedParams, {"per_batch_size": {0: 0.1}}, "parameters")
+    assert caught.value.key == "parameters.per_batch_size.0.[key]"
+
+
+def test_a_mapping_without_a_distribution_is_a_constant() -> None:
+    params = EmulatedParams.model_validate({"objects_per_item": {"count": 3}})
+    assert params.objects_per_item == ConstantObjects(count=3)
 
 
 def test_a_throttled_device_takes_longer() -> None:

@@ -45,18 +45,30 @@ class App:
 
 
 class Builder:
-    """Builds these applications one after the other, and then such that go on."""
+    """Builds these applications one after the other, and then such that go on.
 
-    def __init__(self, *apps: dict[str, bool]) -> None:
+    Args:
+        apps: options of the first ones; an exception for one that cannot be built.
+        clumsy: raises before each stop.
+    """
+
+    def __init__(self, *apps: dict[str, bool] | Exception, clumsy: bool = False) -> None:
         self.journal: list[str] = []
         self._apps = list(apps)
+        self._clumsy = clumsy
 
     def __call__(self, loop: asyncio.AbstractEventLoop) -> App:
         assert loop is asyncio.get_running_loop()
-        return App(self.journal, **(self._apps.pop(0) if self._apps else {}))
+        options = self._apps.pop(0) if self._apps else {}
+        if isinstance(options, Exception):
+            self.journal.append("no app")
+            raise options
+        return App(self.journal, **options)
 
     async def before_stop(self) -> None:
         self.journal.append("before")
+        if self._clumsy:
+            raise LookupError("already gone")
 
 
 @pytest.fixture
@@ -89,6 +101,29 @@ def test_one_that_is_over_is_stopped_and_built_anew(
         until(lambda: builder.journal.count("start") == 3)
     assert builder.journal == ["start", "before", "stop"] * 2 + ["start"]
     assert caplog.text.count(said) == 2
+
+
+def test_one_that_cannot_be_built_is_tried_again(
+    started: list[FaustThread], caplog: pytest.LogCaptureFixture
+) -> None:
+    builder = Builder(OSError("no name service"), OSError("still none"))
+    with caplog.at_level(logging.WARNING, "videojam.test"):
+        thread = run(builder, started)
+        until(lambda: "start" in builder.journal)
+        thread.close()
+    assert builder.journal == ["no app", "no app", "start", "before", "stop"]
+    assert caplog.text.count("it failed: OSError") == 2
+
+
+def test_one_whose_stop_cannot_be_prepared_is_stopped_and_built_anew(
+    started: list[FaustThread], caplog: pytest.LogCaptureFixture
+) -> None:
+    builder = Builder({"ends": True}, clumsy=True)
+    with caplog.at_level(logging.WARNING, "videojam.test"):
+        run(builder, started)
+        until(lambda: builder.journal.count("start") == 2)
+    assert builder.journal == ["start", "before", "stop", "start"]
+    assert "it could not be prepared for its stop: LookupError" in caplog.text
 
 
 def test_it_is_built_anew_when_asked_for(

@@ -38,6 +38,8 @@ class Client:
         self.deliveries: list[int] = []
         """Error codes told to the records of the next commit."""
         self.topics = {"orders": 1}
+        self.elections = 0
+        """How often a topic has no leader yet when it is asked about."""
         self._open: list[tuple[str, Callable[[Any, Any], None]]] = []
 
     def _answer(self, name: str) -> None:
@@ -53,6 +55,9 @@ class Client:
     def list_topics(self, topic: str, _: float) -> Any:
         self._answer("list_topics")
         error = None if topic in self.topics else KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+        if self.elections:
+            self.elections -= 1
+            error = KafkaError(KafkaError.LEADER_NOT_AVAILABLE)
         found = SimpleNamespace(error=error, partitions=range(self.topics.get(topic, 0)))
         return SimpleNamespace(topics={topic: found})
 
@@ -213,6 +218,13 @@ def test_what_is_not_written_in_time_says_what_was_in_the_way() -> None:
     client = Client(commit=[fault(KafkaError._TIMED_OUT, "no leader", txn_requires_abort=True)] * 9)
     with pytest.raises(BrokerError, match="not written within 0 s: no leader"):
         writer(client).write(RECORDS, 0.0)
+
+
+def test_a_topic_without_a_leader_yet_is_asked_about_again() -> None:
+    client = Client()
+    client.elections = 2
+    writer(client).write(RECORDS, 3600.0)
+    assert client.calls.count("list_topics") == 3
 
 
 def test_a_cluster_that_is_away_is_asked_for_its_topics_until_the_deadline() -> None:

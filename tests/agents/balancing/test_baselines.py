@@ -351,6 +351,20 @@ def test_a_balancer_of_a_third_party_gets_its_place_and_parameters(
         make_balancer("mine", place())
 
 
+def give_up(_: Place) -> Balancer:
+    """Somebody else's balancer, which does not like the place."""
+    raise KeyError("no such table")
+
+
+def test_whatever_a_third_partys_factory_raises_is_an_error_of_the_policy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install(monkeypatch, f"{__name__}:give_up")
+    with pytest.raises(ConfigError, match="'mine' cannot be made: KeyError: 'no such") as caught:
+        make_balancer("mine", place())
+    assert caught.value.key == "balancing.policy"
+
+
 def test_a_balancer_that_cannot_be_imported_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

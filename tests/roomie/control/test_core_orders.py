@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
+from roomie.control.records import Order
 from tests.roomie.control.world import World
+
+
+def running(*, workers: int = 2, **order: Any) -> World:
+    """A world in which ``small`` has been deployed so, and serves."""
+    world = World(workers)
+    world.run(1)
+    world.deploy(**order)
+    world.settle()
+    return world
 
 
 class TestOrders:
@@ -28,16 +41,18 @@ class TestOrders:
         assert world.outcomes(order) == ["ready"]
         assert world.table["small"].deferred is None
 
-    @pytest.mark.parametrize("kind", ["update", "scale", "undeploy"])
-    def test_what_is_not_deployed_cannot_be_changed(self, kind: str) -> None:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda world: world.update("small", version=2),
+            lambda world: world.order("scale", "small", instances=2),
+            lambda world: world.order("undeploy", "small"),
+        ],
+        ids=["update", "scale", "undeploy"],
+    )
+    def test_what_is_not_deployed_cannot_be_changed(self, change: Callable[[World], Order]) -> None:
         world = World(1)
-        if kind == "update":
-            order = world.update("small", version=2)
-        elif kind == "scale":
-            order = world.order("scale", "small", instances=2)
-        else:
-            order = world.order("undeploy", "small")
-        assert world.outcomes(order) == ["refused"]
+        assert world.outcomes(change(world)) == ["refused"]
         assert world.steps[-1].refusal is not None
         assert "not deployed" in world.said("refused")[0]
 
@@ -53,35 +68,23 @@ class TestOrders:
         world.deploy(max_instances=2)
         assert world.outcomes(world.order("scale", "small", instances=3)) == ["refused"]
 
-    def test_scaling_beyond_the_most_of_the_version_on_its_way_in_is_refused(self) -> None:
-        world = World(2)
-        world.run(1)
-        world.deploy(max_instances=4)
-        world.settle()
-        world.update(version=2, max_instances=2)
+    @pytest.mark.parametrize(("serving", "coming", "least"), [(4, 2, 2), (2, 4, 1)])
+    def test_during_a_rollout_the_most_of_both_versions_counts(
+        self, serving: int, coming: int, least: int
+    ) -> None:
+        world = running(max_instances=serving)
+        world.update(version=2, max_instances=coming)
         refused = world.order("scale", "small", instances=3)
         assert world.outcomes(refused) == ["refused"]
-        assert "more than the 2 that max_instances of version 2 allows" in world.said("refused")[0]
+        said = f"more than the 2 that max_instances of version {least} allows"
+        assert said in world.said("refused")[0]
         scaled = world.order("scale", "small", instances=2)
         world.settle()
         assert world.outcomes(scaled) == ["scaled"]
         assert world.shape() == {"small": (2, 2, 0, "still")}
 
-    def test_scaling_beyond_the_most_of_the_version_that_serves_is_refused(self) -> None:
-        world = World(2)
-        world.run(1)
-        world.deploy(max_instances=2)
-        world.settle()
-        world.update(version=2, max_instances=4)
-        refused = world.order("scale", "small", instances=3)
-        assert world.outcomes(refused) == ["refused"]
-        assert "the 2 that max_instances of version 1 allows" in world.said("refused")[0]
-
     def test_scaling_up_and_down(self) -> None:
-        world = World(2)
-        world.run(1)
-        world.deploy(instances=1)
-        world.settle()
+        world = running(instances=1)
         up = world.order("scale", "small", instances=3)
         world.settle()
         down = world.order("scale", "small", instances=1)
@@ -100,10 +103,7 @@ class TestOrders:
         assert world.table == {}
 
     def test_a_deploy_during_an_undeploy_begins_anew(self) -> None:
-        world = World(2)
-        world.run(1)
-        world.deploy()
-        world.settle()
+        world = running()
         gone = world.order("undeploy", "small")
         again = world.deploy(version=2)
         world.settle()
@@ -112,10 +112,7 @@ class TestOrders:
         assert [(i.version, i.state) for i in world.instances()] == [(2, "ready")]
 
     def test_the_same_deploy_under_another_id_changes_nothing_that_runs(self) -> None:
-        world = World(2)
-        world.run(1)
-        world.deploy(instances=2)
-        world.settle()
+        world = running(instances=2)
         before = {i.id for i in world.instances()}
         again = world.deploy(instances=2)
         world.settle()
@@ -123,10 +120,7 @@ class TestOrders:
         assert {i.id for i in world.instances()} == before
 
     def test_limits_change_without_loading_anew(self) -> None:
-        world = World(2)
-        world.run(1)
-        world.deploy(instances=1, reserved=True)
-        world.settle()
+        world = running(instances=1, reserved=True)
         (before,) = world.instances()
         order = world.update(instances=1, reserved=False, error_limit=0.5)
         world.settle()
@@ -135,10 +129,7 @@ class TestOrders:
         assert world.outcomes(order) == ["rolled-out"]
 
     def test_a_model_is_gone_only_when_its_workers_have_let_go(self) -> None:
-        world = World(1)
-        world.run(1)
-        world.deploy()
-        world.settle()
+        world = running(workers=1)
         world.workers["w0"].drain_s = 5.0
         order = world.order("undeploy", "small")
         world.run(4)
