@@ -41,7 +41,7 @@ class _Seen:
         """
         if state.incarnation != self.state.incarnation:
             self._trail.clear()
-        elif state.at < self.state.at:
+        elif state.at < self.state.at or state == self.state:
             return
         self.state, self.at = state, at
         if not self._trail or state.at - self._trail[-1].at >= 1.0:

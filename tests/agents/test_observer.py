@@ -123,6 +123,19 @@ def test_a_row_that_shares_the_counts_of_the_last_one_is_news(plant: Plant) -> N
         wait_until(lambda: [s.state.queued for s in observer.sightings()] == [8], "the last row")
 
 
+def test_a_row_that_is_read_again_does_not_bring_its_replica_back(plant: Plant) -> None:
+    with Observer(plant.config, plant.transport) as observer:
+        publish(plant, "find-0", state(at=1000.0))
+        wait_until(observer.sightings, "the row")
+        published = time.monotonic()
+        time.sleep(0.2)
+        publish(plant, "find-0", state(at=1000.0))
+        publish(plant, "find-1", state("find-1", at=1000.0))
+        wait_until(lambda: len(observer.sightings()) == 2, "a row behind it")
+        (age,) = [s.age for s in observer.sightings() if s.state.replica == "find-0"]
+        assert age >= time.monotonic() - published - 0.1
+
+
 def test_only_the_functions_that_are_asked_for_are_followed(plant: Plant) -> None:
     with Observer(plant.config, plant.transport, functions=["read"]) as observer:
         publish(plant, "find-0", state())
