@@ -23,9 +23,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from evaluation.accounts import End, Totals
 from evaluation.command import json_option, plot_option, run, whole_numbers
 from evaluation.errors import MeasurementError
-from evaluation.testbed import End, Testbed, Totals, temporary_broker
+from evaluation.kafka import temporary_broker
+from evaluation.testbed import Testbed
 from evaluation.thesis_case import declare, installed_balancers, plans, start_cameras
 from roomie.plots import pyplot
 
@@ -72,7 +74,7 @@ def run_once(
 
 
 def _cpu(bed: Testbed) -> float:
-    times = (psutil.Process(process.pid).cpu_times() for process in bed.processes.values())
+    times = (psutil.Process(pid).cpu_times() for pid in bed.pids())
     return float(sum(time.user + time.system for time in times))
 
 
