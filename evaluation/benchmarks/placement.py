@@ -32,6 +32,7 @@ from dataflow.errors import ConfigError
 from evaluation.benchmarks.reference_pairs import reference_costs, reference_pairs
 from evaluation.command import json_option, plot_option, run, whole_numbers
 from evaluation.errors import MeasurementError
+from evaluation.profiles import synthetic_profiles
 from roomie.cluster import ClusterState, Gpu, Request
 from roomie.costs import PairCosts
 from roomie.devices import Device, load_devices
@@ -43,7 +44,6 @@ from roomie.placers.simple import InfaasPlacer, LeastLoadedPlacer, RandomPlacer
 from roomie.placers.usher import UsherPlacer
 from roomie.plans import predict
 from roomie.plots import pyplot
-from roomie.profile_files import load_profiles
 from roomie.profiles import ProfileStore, Variant
 
 OPTIMUM = "optimum"
@@ -93,7 +93,7 @@ def main(
 ) -> None:
     """Compare placers over many drawn clusters."""
     table = load_devices()
-    store = load_profiles(["synthetic"], table)
+    store = synthetic_profiles(table)
     kind = table.device(device)
     sizes = whole_numbers(batches, "--batches")
     variants = _variants(store, kind, sizes)

@@ -190,6 +190,7 @@ def test_trials_of_other_runs_are_summed_up_without_working_anything_out(tmp_pat
     ended = end_of(placement.main, *arguments)
     assert ended.code == 0, ended.err
     assert "4 trials" in ended.out
+    assert "all profiles are synthetic" in ended.err
     assert not (tmp_path / "cache").exists()
     assert plot.stat().st_size > 1000
     assert json.loads(out.read_text())["seeds"] == [7, 8, 9, 10]
