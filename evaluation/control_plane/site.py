@@ -25,6 +25,7 @@ from dataflow.broker import BrokerSettings, EmbeddedBroker
 from dataflow.broker.paths import cache_home
 from dataflow.broker.ready import free_ports
 from dataflow.config import TopicNames, load_config
+from dataflow.config.roomie import RoomieConfig
 from dataflow.topics import create_declared_topics
 from dataflow.transport.kafka import KafkaTransport
 from evaluation.program import Program, end_all, faults_of
@@ -91,6 +92,7 @@ class Site:
         file.write_text(yaml.safe_dump(self._declaration()), encoding="utf-8")
         config = load_config(file)
         self.names = TopicNames(config.deployment)
+        self.lease = (config.roomie or RoomieConfig()).lease
         self.transport = KafkaTransport.from_config(config)
         create_declared_topics(config, self.transport)
         (self._metrics_port,) = free_ports(_HOST, 1)
