@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +34,8 @@ from evaluation.benchmarks import (
 from evaluation.benchmarks.reference_pairs import reference_pairs
 from evaluation.command import load
 from evaluation.simulation.__main__ import main as simulation
+from evaluation.training import train_plates
+from evaluation.training.plate_settings import TrainSettings
 from roomie.devices import load_devices
 from roomie.profiles import ProfileStore, Variant
 from tests.evaluation.commands import end_of
@@ -148,6 +151,26 @@ def test_what_needs_an_extra_says_which(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delitem(sys.modules, "evaluation.training.forecaster_folds", raising=False)
     with pytest.raises(MissingDependencyError, match=r"pip install 'videojam\[train\]'"):
         load("evaluation.training.forecaster_folds", extra="train")
+
+
+@pytest.mark.parametrize(("task", "minutes", "batch"), [("finder", 40.0, 32), ("reader", 45.0, 64)])
+def test_each_plate_network_has_its_own_trainer_and_defaults(
+    task: str, minutes: float, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    trained: list[TrainSettings] = []
+
+    def load_trainer(module: str, *, extra: str) -> SimpleNamespace:
+        asked.extend((module, extra))
+        return SimpleNamespace(train=trained.append)
+
+    monkeypatch.setattr(train_plates, "load", load_trainer)
+    options = ["--data", str(tmp_path), "--out", str(tmp_path / "out.onnx"), "--seed", "3"]
+    ended = end_of(train_plates.main, task, *options)
+    assert ended.code == 0, ended.err
+    assert asked == [f"evaluation.training.plate_{task}_training", "train"]
+    (settings,) = trained
+    assert (settings.minutes, settings.batch, settings.seed) == (minutes, batch, 3)
 
 
 def test_more_folds_than_sequences_are_refused(tmp_path: Path) -> None:
