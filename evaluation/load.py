@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dataflow.transport.partitioning import partition_for_key
+from evaluation.simulation.cameras import capture_times
 
 
 def picture(width: int = 320, height: int = 180, seed: int = 0) -> bytes:
@@ -22,19 +24,14 @@ def picture(width: int = 320, height: int = 180, seed: int = 0) -> bytes:
 
 
 def frame_times(seconds: float, fps: float, rng: np.random.Generator) -> list[float]:
-    """Capture times of a camera: a steady rate, but a real camera is not a metronome.
+    """Capture times of a camera, as those of the simulator.
 
     Args:
         seconds: length.
         fps: mean frames a second.
         rng: seeded generator.
     """
-    times: list[float] = []
-    now = float(rng.uniform(0, 1 / fps))
-    while now < seconds:
-        times.append(now)
-        now += float(rng.uniform(0.9, 1.1)) / fps
-    return times
+    return list(takewhile(lambda time: time < seconds, capture_times(fps, rng)))
 
 
 def names_for_partitions(partitions: Sequence[int], total: int, prefix: str = "cam") -> list[str]:

@@ -19,17 +19,20 @@ from dataflow.config.model import BALANCERS
 from dataflow.plugins import installed
 from evaluation.command import known_names
 from evaluation.load import frame_times, names_for_partitions, picture
+from evaluation.simulation.scenarios import pipeline
 from evaluation.testbed import ReplicaPlan, Testbed, declaration
 
-YOLO_RATES = (28 / 3, 7.0, 7.0)
-"""Frames a second of each replica: a third of the simulator's."""
-OCR_RATES = (76 / 3, 19.0, 38 / 3, 19 / 3, 19 / 3)
+_SLOWER = 3
+_SIMULATED = pipeline(1)
+_CAMERA = _SIMULATED.cameras[0]
+_YOLO, _OCR = _SIMULATED.groups
+YOLO_RATES = tuple(replica.mu / _SLOWER for replica in _YOLO)
+"""Frames a second of each replica."""
+OCR_RATES = tuple(replica.mu / _SLOWER for replica in _OCR)
 """Objects a second of each replica."""
-FPS = 5.0
-QUEUE_ITEMS = 50
-"""The thesis' 150 at a third of its pace: as many seconds of work."""
-VEHICLES, PHASE_SECONDS, DWELL_SECONDS = 3.0, 6.0, 1.5
-"""Mean in view, mean length of a phase, mean stay."""
+FPS = _CAMERA.fps / _SLOWER
+QUEUE_ITEMS = _SIMULATED.capacity // _SLOWER
+"""As many seconds of work as the thesis' 150."""
 
 
 def plans() -> list[ReplicaPlan]:
@@ -41,7 +44,7 @@ def plans() -> list[ReplicaPlan]:
     ]
 
 
-def declare(servers: str, *, swing: float = 0.8, **balancing: Any) -> dict[str, Any]:
+def declare(servers: str, *, swing: float = _CAMERA.swing, **balancing: Any) -> dict[str, Any]:
     """The two functions under one balancer.
 
     Args:
@@ -52,10 +55,10 @@ def declare(servers: str, *, swing: float = 0.8, **balancing: Any) -> dict[str, 
     queue = {"items": QUEUE_ITEMS}
     traffic = {
         "distribution": "traffic",
-        "mean": VEHICLES,
+        "mean": _CAMERA.objects,
         "swing": swing,
-        "phase": PHASE_SECONDS * FPS,
-        "dwell": DWELL_SECONDS * FPS,
+        "phase": _CAMERA.phase * FPS,
+        "dwell": _CAMERA.dwell * FPS,
     }
     return declaration(
         servers,
@@ -64,7 +67,7 @@ def declare(servers: str, *, swing: float = 0.8, **balancing: Any) -> dict[str, 
                 "partitions": len(YOLO_RATES),
                 "queue": queue,
                 "parameters": {
-                    "service": _service(YOLO_RATES[0], cv=0.1),
+                    "service": _service(YOLO_RATES[0], cv=_YOLO[0].jitter),
                     "objects_per_item": traffic,
                     "kind": "vehicle",
                     "label": "car",
@@ -73,7 +76,7 @@ def declare(servers: str, *, swing: float = 0.8, **balancing: Any) -> dict[str, 
             "ocr": {
                 "partitions": len(OCR_RATES),
                 "queue": queue,
-                "parameters": {"service": _service(OCR_RATES[0], cv=0.4)},
+                "parameters": {"service": _service(OCR_RATES[0], cv=_OCR[0].jitter)},
             },
         },
         balancing=balancing,

@@ -23,9 +23,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from evaluation.accounts import End, Totals
 from evaluation.command import json_option, plot_option, run, whole_numbers
 from evaluation.errors import MeasurementError
-from evaluation.testbed import End, Testbed, Totals, temporary_broker
+from evaluation.kafka import temporary_broker
+from evaluation.testbed import Testbed
 from evaluation.thesis_case import declare, installed_balancers, plans, start_cameras
 from roomie.plots import pyplot
 
@@ -77,7 +79,7 @@ def run_once(
 
 
 def _cpu(bed: Testbed) -> float:
-    times = (psutil.Process(process.pid).cpu_times() for process in bed.processes.values())
+    times = (psutil.Process(pid).cpu_times() for pid in bed.pids())
     return float(sum(time.user + time.system for time in times))
 
 
@@ -165,26 +167,26 @@ def comparison(cameras: int, runs: Mapping[str, Sequence[Figures]], base: str) -
     )
     for column in columns:
         table.add_column(column, justify="left" if column == "balancer" else "right")
-
-    def median(values: Sequence[float]) -> float:
-        return statistics.median(values)
-
     for name, figures in runs.items():
         ratios = [f.mean / b.mean for f, b in zip(figures, runs[base], strict=True)]
         table.add_row(
             name,
-            f"{1000 * median([f.mean for f in figures]):.0f}",
-            f"{median(ratios):.2f}",
-            f"{1000 * median([f.p95 for f in figures]):.0f}",
-            f"{100 * median([f.loss for f in figures]):.1f}",
-            f"{median([f.messages_per_second for f in figures]):.0f}",
-            f"{median([f.control_bytes_per_second for f in figures]) / 1000:.0f}",
-            f"{median([f.offloaded_per_second for f in figures]):.0f}",
-            f"{median([f.offloaded_mb for f in figures]):.1f}",
-            f"{100 * median([f.cpu_of_balancing for f in figures]):.1f}",
-            f"{100 * median([f.cpu_of_worker for f in figures]):.1f}",
+            f"{1e3 * _median(figures, 'mean'):.0f}",
+            f"{statistics.median(ratios):.2f}",
+            f"{1e3 * _median(figures, 'p95'):.0f}",
+            f"{1e2 * _median(figures, 'loss'):.1f}",
+            f"{_median(figures, 'messages_per_second'):.0f}",
+            f"{1e-3 * _median(figures, 'control_bytes_per_second'):.0f}",
+            f"{_median(figures, 'offloaded_per_second'):.0f}",
+            f"{_median(figures, 'offloaded_mb'):.1f}",
+            f"{1e2 * _median(figures, 'cpu_of_balancing'):.1f}",
+            f"{1e2 * _median(figures, 'cpu_of_worker'):.1f}",
         )
     return table
+
+
+def _median(runs: Sequence[Figures], name: str) -> float:
+    return float(statistics.median(getattr(figures, name) for figures in runs))
 
 
 def draw(found: Mapping[int, Mapping[str, Sequence[Figures]]], file: Path) -> None:
@@ -199,7 +201,7 @@ def draw(found: Mapping[int, Mapping[str, Sequence[Figures]]], file: Path) -> No
     for panel, (name, label, unit) in zip(axes, (*panels, ("loss", "lost, %", 1e2)), strict=True):
         for balancer in next(iter(found.values())):
             points = [
-                (cameras, unit * statistics.median([getattr(f, name) for f in runs[balancer]]))
+                (cameras, unit * _median(runs[balancer], name))
                 for cameras, runs in sorted(found.items())
                 if runs[balancer]
             ]

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.command import plot_option, run
+from evaluation.profiles import synthetic_profiles
 from roomie.cluster import ClusterState, Gpu, Request
 from roomie.coexecution import POLICIES
 from roomie.costs import PairCosts
@@ -26,7 +27,6 @@ from roomie.pairs import PairReport, examine_pair
 from roomie.placers import available, build_placer
 from roomie.placers.roomie import RoomiePlacer, RoomieSettings
 from roomie.plots import draw_pair
-from roomie.profile_files import load_profiles
 from roomie.profiles import Variant
 
 MODELS = ("alexnet", "googlenet", "ssd300_vgg16")
@@ -40,7 +40,7 @@ def main(
 ) -> None:
     """Compare the three placements."""
     devices = load_devices()
-    store = load_profiles(["synthetic"], devices)
+    store = synthetic_profiles(devices)
     kind = devices.device(device)
     console = Console(width=160)
     ways = ((0, 2), (1, 2), (0, 1))

@@ -44,11 +44,12 @@ from evaluation.control_plane.report import (
     rollbacks_table,
     rolling_json,
 )
-from evaluation.control_plane.rollbacks import RollingBack, roll_back
+from evaluation.control_plane.rollbacks import RATE, RollingBack, roll_back
 from evaluation.control_plane.site import GPUS, Site
 from evaluation.control_plane.watching import Watch
 from roomie.triton.install import ensure_installed
 
+_PLAN = Plan()
 _out = Console(width=110, highlight=False)
 _progress = Console(stderr=True, highlight=False)
 
@@ -76,15 +77,15 @@ def kills(
     kinds: Annotated[
         str, typer.Option(help="What is killed, in this order, with commas between.")
     ] = ",".join(KINDS),
-    rounds: RoundsOption = 1,
-    rate: RateOption = 8.0,
+    rounds: RoundsOption = _PLAN.rounds,
+    rate: RateOption = _PLAN.rate,
     away: Annotated[
         float, typer.Option(min=0.0, help="Seconds for which what was killed is away.")
-    ] = 3.0,
+    ] = _PLAN.away,
     limit: Annotated[
         float, typer.Option(min=0.1, help="Seconds from the last restart to converge within.")
-    ] = 10.0,
-    seed: SeedOption = 1,
+    ] = _PLAN.limit,
+    seed: SeedOption = _PLAN.seed,
     json_file: JsonOption = None,
     plot: PlotOption = None,
     folder: FolderOption = None,
@@ -97,7 +98,7 @@ def kills(
 
 
 def rollbacks(
-    *, rate: RateOption = 30.0, json_file: JsonOption = None, folder: FolderOption = None
+    *, rate: RateOption = RATE, json_file: JsonOption = None, folder: FolderOption = None
 ) -> None:
     """Bring in versions that fail to load, err or are slow, and a good one, under load."""
     rolling = _roll_back(rate, folder)
@@ -106,8 +107,8 @@ def rollbacks(
 
 def everything(
     *,
-    rounds: RoundsOption = 1,
-    seed: SeedOption = 1,
+    rounds: RoundsOption = _PLAN.rounds,
+    seed: SeedOption = _PLAN.seed,
     json_file: JsonOption = None,
     plot: PlotOption = None,
     folder: FolderOption = None,
@@ -115,7 +116,7 @@ def everything(
     """All three, each on a site of its own."""
     deploying = _deploy(rounds, folder)
     killing = _kill(Plan(rounds=rounds, seed=seed), folder, plot)
-    rolling = _roll_back(30.0, folder)
+    rolling = _roll_back(RATE, folder)
     _finish(
         {
             "deploy": asdict(deploying),

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -30,13 +29,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dataflow.broker import BrokerSettings, EmbeddedBroker
 from dataflow.config import Config, TopicNames
 from dataflow.config.roomie import RoomieConfig
 from dataflow.topics import create_declared_topics
 from dataflow.transport import Record
 from dataflow.transport.kafka import KafkaTransport
 from evaluation.command import json_option, run
+from evaluation.kafka import temporary_broker
 from roomie.control.assembly import build_planner
 from roomie.control.client import RoomieClient
 from roomie.control.core import Core
@@ -122,8 +121,7 @@ def _seconds(action: Callable[[], object], rounds: int) -> float:
 
 def _kafka(rounds: int) -> dict[str, list[float]]:
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        broker = stack.enter_context(EmbeddedBroker(BrokerSettings(data_dir=folder, port=0)))
+        broker = stack.enter_context(temporary_broker())
         config = Config.model_validate(
             {
                 "version": 1,

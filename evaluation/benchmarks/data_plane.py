@@ -22,12 +22,11 @@ import itertools
 import json
 import logging
 import statistics
-import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -39,7 +38,6 @@ from rich.progress import track
 from rich.table import Table
 
 from agents.assembly import build_engine
-from dataflow.broker import BrokerSettings, EmbeddedBroker
 from dataflow.config import Config, TopicNames, declared_topics
 from dataflow.functions.base import Detection, FunctionParams, Item
 from dataflow.messages import FrameId, WorkItem
@@ -48,6 +46,7 @@ from dataflow.transport import Record
 from dataflow.transport.kafka import KafkaTransport
 from evaluation.command import json_option, known_names, run
 from evaluation.errors import MeasurementError
+from evaluation.kafka import temporary_broker
 from evaluation.waiting import Stall
 
 _CONTENDERS = ("bare", "worker", "faust")
@@ -134,10 +133,8 @@ def _cluster(bootstrap_servers: str | None) -> Iterator[str]:
     if bootstrap_servers is not None:
         yield bootstrap_servers
         return
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="videojam-benchmark-"))
-        broker = EmbeddedBroker(BrokerSettings(data_dir=Path(folder), port=0))
-        yield stack.enter_context(broker).bootstrap_servers
+    with temporary_broker() as broker:
+        yield broker.bootstrap_servers
 
 
 def _measure(contender: str, servers: str, frames: int, size: int) -> float:

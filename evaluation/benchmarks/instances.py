@@ -31,13 +31,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dataflow.broker import BrokerSettings, EmbeddedBroker
 from dataflow.broker.paths import cache_home
 from dataflow.config import TopicNames
 from dataflow.config.topics import TopicSpec
 from dataflow.transport import Record
 from dataflow.transport.kafka import KafkaTransport
 from evaluation.command import run
+from evaluation.kafka import temporary_broker
 from evaluation.waiting import wait_until
 from roomie.control import follower
 from roomie.control.agent import Agent, AgentOptions
@@ -86,9 +86,7 @@ def main(
         _write_model(home / "models")
         console.print(_loads(home, placements))
         with ExitStack() as stack:
-            broker = stack.enter_context(
-                EmbeddedBroker(BrokerSettings(data_dir=home / "kafka", port=0))
-            )
+            broker = stack.enter_context(temporary_broker())
             transport = stack.enter_context(KafkaTransport(broker.bootstrap_servers))
             state = stack.enter_context(_server(home, "measured"))
             site = stack.enter_context(_Site(home, transport, state))

@@ -32,6 +32,7 @@ from dataflow.errors import ConfigError
 from evaluation.benchmarks.reference_pairs import reference_costs, reference_pairs
 from evaluation.command import json_option, plot_option, run, whole_numbers
 from evaluation.errors import MeasurementError
+from evaluation.profiles import synthetic_profiles
 from roomie.cluster import ClusterState, Gpu, Request
 from roomie.costs import PairCosts
 from roomie.devices import Device, load_devices
@@ -43,7 +44,6 @@ from roomie.placers.simple import InfaasPlacer, LeastLoadedPlacer, RandomPlacer
 from roomie.placers.usher import UsherPlacer
 from roomie.plans import predict
 from roomie.plots import pyplot
-from roomie.profile_files import load_profiles
 from roomie.profiles import ProfileStore, Variant
 
 OPTIMUM = "optimum"
@@ -93,10 +93,18 @@ def main(
 ) -> None:
     """Compare placers over many drawn clusters."""
     table = load_devices()
-    store = load_profiles(["synthetic"], table)
+    store = synthetic_profiles(table)
     kind = table.device(device)
-    variants = _variants(store, kind, whole_numbers(batches, "--batches"))
-    settings = {"device": device, "batches": batches, "truth": truth}
+    sizes = whole_numbers(batches, "--batches")
+    variants = _variants(store, kind, sizes)
+    settings = {
+        "device": device,
+        "batches": ",".join(map(str, sizes)),
+        "truth": truth,
+        "time-limit": f"{time_limit:g}",
+        "gap": f"{gap:g}",
+        "most-together": str(most_together),
+    }
     if not trials and not add:
         raise typer.BadParameter(
             "0 trials are none, unless --add names some", param_hint="--trials"
@@ -104,10 +112,8 @@ def main(
     predicted = PairCosts(store)
     printed = PairCosts(store, PRINTED)
     true = predicted
-    if truth != "prediction" and trials:
-        pairs = reference_pairs(store, kind, variants, policy=truth, cache=cache)
-        true = reference_costs(store, kind, pairs)
     exact = OptimumSettings(most_together=most_together, time_limit_s=time_limit, gap=gap)
+    # Called when `true` is worked out, which takes minutes: only after --add has been looked at.
     contenders: dict[str, Callable[[int], Placer]] = {
         OPTIMUM: lambda _: OptimumPlacer(true, exact),
         ROOMIE: lambda _: RoomiePlacer(predicted, _ALL),
@@ -120,8 +126,19 @@ def main(
     }
     done = Trials.none(contenders, settings)
     for file in add or ():
-        done.add(Trials.read(file, contenders, settings))
-    for trial in track(range(seed, seed + trials), "trials", console=Console(stderr=True)):
+        done.add_file(file)
+    own = range(seed, seed + trials)
+    known = sorted(set(own) & set(done.seeds))
+    if known:
+        raise typer.BadParameter(
+            f"trial {known[0]} is among those of --add, and would be counted twice; the next that "
+            f"is not: {max(done.seeds) + 1}",
+            param_hint="--seed",
+        )
+    if truth != "prediction" and trials:
+        pairs = reference_pairs(store, kind, variants, policy=truth, cache=cache)
+        true = reference_costs(store, kind, pairs)
+    for trial in track(own, "trials", console=Console(stderr=True)):
         rng = np.random.default_rng((trial, 46))
         count = int(rng.integers(6, 9))
         state = ClusterState([Gpu(id=f"gpu-{i}", node=f"{i}", device=kind) for i in range(count)])
@@ -130,6 +147,7 @@ def main(
             Request(id=str(i), model=variants[v].model, batch=variants[v].batch)
             for i, v in enumerate(drawn)
         ]
+        done.seeds.append(trial)
         for name, make in contenders.items():
             start = time.perf_counter()
             plan = make(trial).place(state, requests)
@@ -171,14 +189,16 @@ class Trials(BaseModel):
     """What came of trials, as --json writes it.
 
     Attributes:
-        settings: what must be the same where trials are added up.
+        settings: options that must be the same where trials are added up, by their names.
+        seeds: of each trial; none is there twice.
         unproven: optima that were not proven in time.
         bounds: of each trial, below which the optimum cannot be.
         losses: of each placer in each trial.
         seconds: that each took.
     """
 
-    settings: dict[str, str] = {}
+    settings: dict[str, str]
+    seeds: list[int]
     unproven: int
     bounds: list[float]
     losses: dict[str, list[float]]
@@ -190,6 +210,7 @@ class Trials(BaseModel):
         names = list(placers)
         return cls(
             settings=settings,
+            seeds=[],
             unproven=0,
             bounds=[],
             losses={name: [] for name in names},
@@ -197,56 +218,69 @@ class Trials(BaseModel):
         )
 
     @classmethod
-    def read(cls, file: Path, placers: Iterable[str], settings: dict[str, str]) -> Self:
+    def read(cls, file: Path) -> Self:
         """From a file that --json wrote.
 
-        Args:
-            file: which one.
-            placers: it must have these.
-            settings: that it must have been written under, as far as it says.
-
         Raises:
-            ConfigError: it is no such file, or of other trials.
+            ConfigError: it is no such file.
         """
-        remedy = "give files that this benchmark has written with --json"
         try:
-            found = cls.model_validate(json.loads(file.read_text(encoding="utf-8")))
+            return cls.model_validate(json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             what = str(error)
             if isinstance(error, ValidationError):
                 first = error.errors()[0]
                 what = f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip()
             raise ConfigError(
-                f"not the figures of trials: {what}", file=file, key="--add", remedy=remedy
-            ) from error
-        lacking = [name for name in placers if name not in found.losses]
-        if lacking:
-            raise ConfigError(
-                f"there are no trials of {', '.join(lacking)}", file=file, key="--add",
-                remedy="measure again: placers have been added since",
-            )  # fmt: skip
-        for name, value in found.settings.items():
-            if settings.get(name) != value:
-                raise ConfigError(
-                    f"these trials were run with another --{name}", file=file, key="--add",
-                    value=value, remedy=f"--{name} {value}",
-                )  # fmt: skip
-        return found
+                f"not the figures of trials: {what}", file=file, key="--add",
+                remedy="give files that this version of the benchmark has written with --json",
+            ) from error  # fmt: skip
 
     @model_validator(mode="after")
     def _as_many_everywhere(self) -> Self:
         counts = {len(values) for values in (*self.losses.values(), *self.seconds.values())}
-        if self.losses.keys() != self.seconds.keys() or counts != {len(self.bounds)}:
-            raise ValueError("losses, seconds and bounds are not of the same trials")
+        counts |= {len(self.bounds), len(self.seeds)}
+        if self.losses.keys() != self.seconds.keys() or len(counts) != 1:
+            raise ValueError("losses, seconds, bounds and seeds are not of the same trials")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("a seed is there twice")
         return self
 
     @property
     def count(self) -> int:
         """How many."""
-        return len(self.bounds)
+        return len(self.seeds)
 
-    def add(self, other: Trials) -> None:
-        """Take over the trials of another file."""
+    def add_file(self, file: Path) -> None:
+        """Take over the trials of a file that --json wrote.
+
+        Raises:
+            ConfigError: it is no such file, of other placers or settings, or has a trial that is
+                here already.
+        """
+        other = self.read(file)
+        lacking = [name for name in self.losses if name not in other.losses]
+        if lacking:
+            raise ConfigError(
+                f"there are no trials of {', '.join(lacking)}", file=file, key="--add",
+                remedy="measure again: placers have been added since",
+            )  # fmt: skip
+        for name, value in self.settings.items():
+            found = other.settings.get(name)
+            if found != value:
+                raise ConfigError(
+                    f"these trials were run with another --{name} than {value}", file=file,
+                    key="--add", value=found,
+                    remedy="measure again" if found is None else f"--{name} {found}",
+                )  # fmt: skip
+        twice = sorted(set(self.seeds) & set(other.seeds))
+        if twice:
+            raise ConfigError(
+                f"{len(twice)} of its trials are among those added before, and would be counted "
+                f"twice; the first: {twice[0]}",
+                file=file, key="--add", remedy="leave one of the files out",
+            )  # fmt: skip
+        self.seeds += other.seeds
         self.unproven += other.unproven
         self.bounds += other.bounds
         for name in self.losses:

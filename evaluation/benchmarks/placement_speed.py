@@ -22,25 +22,27 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.command import json_option, run
+from evaluation.profiles import synthetic_profiles
 from roomie.cluster import ClusterState, Gpu, Instance, Request
 from roomie.costs import PairCosts
 from roomie.devices import Device, load_devices
 from roomie.interference import PRINTED, InterferenceSettings
 from roomie.placers.roomie import RoomiePlacer, RoomieSettings
-from roomie.profile_files import load_profiles
 
 # (GPUs, instances that run already)
 SIZES = ((12, 0), (12, 19), (100, 1000), (300, 3000), (1000, 10_000), (2000, 20_000))
 
+_LEAST = 5
+
 
 def main(
     *,
-    decisions: Annotated[int, typer.Option(min=5, help="Measured for each size.")] = 200,
+    decisions: Annotated[int, typer.Option(min=_LEAST, help="Of each size, with the cold.")] = 200,
     json_file: Annotated[Path | None, json_option()] = None,
 ) -> None:
     """Measure decision times."""
     devices = load_devices()
-    store = load_profiles(["synthetic"], devices)
+    store = synthetic_profiles(devices)
     kind = devices.device("A100-SXM4-40GB")
     figures: dict[str, float] = {}
     for name, settings in (("default", InterferenceSettings()), ("printed", PRINTED)):
@@ -50,12 +52,16 @@ def main(
         figures[f"fill {name}, s"] = time.perf_counter() - start
     costs = PairCosts(store)
     costs.on(kind, range(len(costs.variants)))
-    table = Table(title=f"Times of a decision, ms, over {decisions} decisions")
+    fewer = max(_LEAST, decisions // 10)
+    table = Table(
+        title=f"Times of a decision, ms: medians of the {decisions - 1} after the cold one, "
+        f"of {fewer - 1} where the batch size is chosen too"
+    )
     for column in ("GPUs", "instances", "cold", "median", "95th", "batch size chosen too, median"):
         table.add_column(column, justify="right")
     for gpus, instances in SIZES:
         cold, times = _measure(costs, kind, gpus, instances, decisions, batch=8)
-        _, free = _measure(costs, kind, gpus, instances, max(5, decisions // 10), batch=None)
+        _, free = _measure(costs, kind, gpus, instances, fewer, batch=None)
         row = [cold, float(np.median(times)), float(np.quantile(times, 0.95)),
                float(np.median(free))]  # fmt: skip
         table.add_row(str(gpus), str(instances), *(f"{1e3 * value:.3f}" for value in row))

@@ -28,9 +28,11 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.takeover import Takeover
+from evaluation.accounts import End
 from evaluation.command import json_option, plot_option, run
+from evaluation.kafka import temporary_broker
 from evaluation.load import frame_times, names_for_partitions, picture
-from evaluation.testbed import End, Testbed, temporary_broker
+from evaluation.testbed import Testbed
 from evaluation.thesis_case import FPS, YOLO_RATES, declare, installed_balancers, plans
 from roomie.plots import pyplot
 

@@ -25,8 +25,10 @@ import typer
 from rich.console import Console
 
 from dataflow.broker import EmbeddedBroker
+from evaluation.accounts import Totals
 from evaluation.command import json_option, plot_option, run
-from evaluation.testbed import ReplicaPlan, Testbed, Totals, temporary_broker
+from evaluation.kafka import temporary_broker
+from evaluation.testbed import ReplicaPlan, Testbed
 from evaluation.thesis_case import declare, plans, start_cameras
 from roomie.plots import pyplot
 
@@ -40,6 +42,7 @@ _GROWTH_MB_A_MINUTE = 1.0
 _SETTLING_SECONDS = 120.0
 """A process fills its buffers and caches before it stays as large as it is."""
 _LEAST_SAMPLES = 10
+_LEAVE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,9 +188,9 @@ def harm(bed: Testbed, broker: EmbeddedBroker, rng: np.random.Generator, kind: H
         return f"broker killed, back after {pause / 3:.0f} s"
     if kind == "stop":
         name = str(rng.choice(list(bed.replicas)))
-        bed.send_signal(name, signal.SIGSTOP)
+        bed.workers[name].send_signal(signal.SIGSTOP)
         time.sleep(pause)
-        bed.send_signal(name, signal.SIGCONT)
+        bed.workers[name].send_signal(signal.SIGCONT)
         return f"{name} stopped for {pause:.0f} s"
     name = str(rng.choice(may_go))
     if kind == "kill":
@@ -195,19 +198,19 @@ def harm(bed: Testbed, broker: EmbeddedBroker, rng: np.random.Generator, kind: H
         time.sleep(pause)
         bed.start(name)
         return f"{name} killed, back after {pause:.0f} s"
-    bed.send_signal(name, signal.SIGTERM)
-    bed.processes[name].wait(60)
+    bed.workers[name].leave(_LEAVE_SECONDS)
     bed.start(name)
     return f"{name} left and came back"
 
 
 def look(bed: Testbed, samples: dict[tuple[str, int], list[Sample]]) -> None:
     """Note memory and threads of all workers."""
-    for name, process in bed.processes.items():
-        if process.poll() is not None:
+    for name, worker in bed.workers.items():
+        pid = worker.pid
+        if pid is None:
             continue
-        seen = psutil.Process(process.pid)
-        samples[name, process.pid].append(
+        seen = psutil.Process(pid)
+        samples[name, pid].append(
             Sample(
                 age=time.time() - seen.create_time(),
                 megabytes=seen.memory_info().rss / 1e6,

@@ -32,7 +32,6 @@ _SERVERS_DIE: frozenset[Kind] = frozenset({"triton", "node", "everything"})
 _BROKER_DIES: frozenset[Kind] = frozenset({"broker", "everything"})
 _OF_ONE: frozenset[Kind] = frozenset({"agent", "triton", "node"})
 
-AWAY_SECONDS = 3.0
 _BEYOND_LEASE = 3.0
 """A node stays away for so long after its lease: its instances have to go elsewhere, and be given
 up where it comes back."""
@@ -121,17 +120,15 @@ class Plan:
         away: seconds for which what was killed is away.
         limit: seconds after the last restart within which it has to converge.
         patience: seconds for which convergence is waited for.
-        lease: of the workers.
         seed: of the choice of victims.
     """
 
     kinds: Sequence[Kind] = KINDS
     rounds: int = 1
     rate: float = 8.0
-    away: float = AWAY_SECONDS
+    away: float = 3.0
     limit: float = 10.0
     patience: float = 90.0
-    lease: float = 5.0
     seed: int = 1
 
 
@@ -167,7 +164,7 @@ class _Killer:
             ledger.acknowledged(order)
         begun = killed
         if kind != "triton":
-            away = self._plan.lease + _BEYOND_LEASE if kind == "node" else self._plan.away
+            away = site.lease + _BEYOND_LEASE if kind == "node" else self._plan.away
             time.sleep(max(0.0, killed + away - clock()))
             begun = clock()
         restarted = begun

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evaluation.control_plane.deploying import PATIENCE, SOURCE
 from evaluation.control_plane.load import Load
@@ -19,6 +19,8 @@ from roomie.control.records import ModelSpec
 MODEL = "squeezenet1_1"
 CASES: tuple[Behaviour, ...] = ("broken", "slow", "erring", "good")
 """Of the versions that follow version 1. The last one shows that what is good is let in."""
+RATE = 30.0
+"""Requests a second, by default."""
 _SETTLE_SECONDS = 30.0
 """For the version that was given up to be gone."""
 SILENCE_SECONDS = 1.0
@@ -38,6 +40,10 @@ class Attempt:
         reason: of it.
         kept: whether the instances of the old version were the same before and after.
         lacking: what was not as it should be afterwards.
+        old: answers of version 1 meanwhile.
+        new: answers of this version meanwhile.
+        errors: of requests that failed meanwhile.
+        silence: longest time for which version 1 did not answer meanwhile.
     """
 
     behaviour: Behaviour
@@ -48,23 +54,10 @@ class Attempt:
     reason: str
     kept: bool
     lacking: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempted(Attempt):
-    """The same, with what clients saw meanwhile.
-
-    Attributes:
-        old: answers of version 1.
-        new: answers of this version.
-        errors: of requests that failed.
-        silence: longest time for which version 1 did not answer.
-    """
-
-    old: int
-    new: int
-    errors: tuple[str, ...]
-    silence: float
+    old: int = 0
+    new: int = 0
+    errors: tuple[str, ...] = ()
+    silence: float = 0.0
 
     def faults(self) -> list[str]:
         """What should not have been, a sentence each."""
@@ -94,7 +87,7 @@ class RollingBack:
         requests: all of them.
     """
 
-    attempts: tuple[Attempted, ...]
+    attempts: tuple[Attempt, ...]
     requests: tuple[Request, ...]
 
     def faults(self) -> list[str]:
@@ -195,18 +188,11 @@ def expected(behaviour: Behaviour) -> str:
     return "rolled-out" if behaviour == "good" else "rolled-back"
 
 
-def seen(attempt: Attempt, requests: list[Request]) -> Attempted:
+def seen(attempt: Attempt, requests: list[Request]) -> Attempt:
     """Add what clients saw while a version was on its way in. Pure."""
     meanwhile = [r for r in requests if attempt.began <= r.ended <= attempt.ended]
-    return Attempted(
-        behaviour=attempt.behaviour,
-        version=attempt.version,
-        began=attempt.began,
-        ended=attempt.ended,
-        outcome=attempt.outcome,
-        reason=attempt.reason,
-        kept=attempt.kept,
-        lacking=attempt.lacking,
+    return replace(
+        attempt,
         old=sum(r.version == 1 for r in meanwhile),
         new=sum(r.version == attempt.version for r in meanwhile),
         errors=tuple(told(r) for r in meanwhile if r.failed),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 import urllib.request
 import uuid
@@ -26,9 +25,10 @@ from dataflow.broker import BrokerSettings, EmbeddedBroker
 from dataflow.broker.paths import cache_home
 from dataflow.broker.ready import free_ports
 from dataflow.config import TopicNames, load_config
-from dataflow.processes import GuardedProcess
+from dataflow.config.roomie import RoomieConfig
 from dataflow.topics import create_declared_topics
 from dataflow.transport.kafka import KafkaTransport
+from evaluation.program import Program, end_all, faults_of
 from roomie.triton import local
 from roomie.triton.local import TritonState
 
@@ -41,67 +41,6 @@ GPUS: Mapping[str, str] = {
 """What each worker declares; kinds of which there are kernel profiles."""
 
 _HOST = "127.0.0.1"
-_END_SECONDS = 30.0
-
-
-class _Program:
-    """One of our commands as a process; it ends when this process does, however that ends.
-
-    Args:
-        name: by which its logs are called.
-        words: of the command.
-        folder: for its logs, one a start.
-        environment: of the process.
-    """
-
-    def __init__(
-        self, name: str, words: list[str], folder: Path, environment: dict[str, str]
-    ) -> None:
-        self.name = name
-        self._words = words
-        self._folder = folder
-        self._environment = environment
-        self._starts = 0
-        self._process: GuardedProcess | None = None
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process that is to run, None if none is."""
-        return None if self._process is None else self._process.pid
-
-    @property
-    def log(self) -> Path:
-        """Of the newest start."""
-        return self._folder / f"{self.name}.{self._starts}.log"
-
-    def start(self) -> None:
-        """Start it, anew if it ran before."""
-        self._starts += 1
-        self._process = GuardedProcess(
-            [sys.executable, "-m", "cli", *self._words],
-            console=self.log,
-            environ=self._environment,
-        )
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-
-    def end(self) -> None:
-        """SIGTERM, and SIGKILL if that does not end it."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.terminate(_END_SECONDS)
-
-    def fault(self) -> str | None:
-        """Why it ended without having been told to, None if it has not."""
-        code = None if self._process is None else self._process.exit_code()
-        if code is None:
-            return None
-        told = self.log.read_text(encoding="utf-8", errors="replace").strip()
-        return f"{self.name} ended by itself with exit code {code}: {told[-500:]}"
 
 
 class Site:
@@ -130,6 +69,7 @@ class Site:
         self._home = folder / "home"
         self._roomie = dict(roomie or {})
         self._clock = clock
+        self._programs: list[Program] = []
         self._remains: list[psutil.Process] = []
         self._metrics_port = 0
 
@@ -152,6 +92,7 @@ class Site:
         file.write_text(yaml.safe_dump(self._declaration()), encoding="utf-8")
         config = load_config(file)
         self.names = TopicNames(config.deployment)
+        self.lease = (config.roomie or RoomieConfig()).lease
         self.transport = KafkaTransport.from_config(config)
         create_declared_topics(config, self.transport)
         (self._metrics_port,) = free_ports(_HOST, 1)
@@ -180,18 +121,19 @@ class Site:
             "roomie": self._roomie,
         }
 
-    def _program(self, name: str, *words: str) -> _Program:
+    def _program(self, name: str, *words: str) -> Program:
         environment = {
             **os.environ,
             "VIDEOJAM_HOME": str(self._home),
             "VIDEOJAM_CACHE": str(cache_home()),
         }
-        return _Program(name, list(words), self._folder / "logs", environment)
+        program = Program(name, words, self._folder / "logs", environment)
+        self._programs.append(program)
+        return program
 
     def _end(self) -> None:
-        programs = [getattr(self, "controller", None), *getattr(self, "agents", {}).values()]
-        with ThreadPoolExecutor(len(programs)) as together:
-            list(together.map(_Program.end, [p for p in programs if p is not None]))
+        end_all(self._programs)
+        with ThreadPoolExecutor(len(self.gpus)) as together:
             # Of an agent that was killed.
             list(together.map(lambda worker: local.stop(self._home, worker), self.gpus))
         if hasattr(self, "transport"):
@@ -237,8 +179,7 @@ class Site:
             if state is not None:
                 with suppress(psutil.Error):
                     self._remains += psutil.Process(state.pid).children(recursive=True)
-        programs = [self.controller, *self.agents.values()]
-        pids = [program.pid for program in programs]
+        pids = [program.pid for program in self._programs]
         pids += [state.pid for state in states if state is not None]
         if self.broker.running:
             pids.append(self.broker.state.pid)
@@ -247,7 +188,7 @@ class Site:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self.broker.kill()
-        for program in programs:
+        for program in self._programs:
             program.kill()
 
     # -- looking ----------------------------------------------------------------------------------
@@ -268,8 +209,7 @@ class Site:
 
     def faults(self) -> list[str]:
         """Processes that ended without having been told to."""
-        programs = (self.controller, *self.agents.values())
-        faults = [fault for program in programs if (fault := program.fault()) is not None]
+        faults = faults_of(self._programs)
         broken = self.broker.failure()
         return faults if broken is None else [*faults, str(broken)]
 

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Self
 
-from dataflow.errors import BrokerError
 from evaluation.control_plane.convergence import Index, Look, misplaced, orphans, unanswered
 from evaluation.control_plane.models import INPUT, version_of
 from evaluation.control_plane.orders import Wish
 from evaluation.control_plane.site import Site
 from evaluation.errors import MeasurementError
+from evaluation.kafka import read_to_end
 from evaluation.waiting import wait_until
 from roomie.control.follower import Follower, Table
 from roomie.control.records import PlacedInstance, Placement, Status, WorkerReport
@@ -22,7 +22,6 @@ from roomie.triton.grpc import GrpcTriton
 
 _PAUSE_SECONDS = 0.1
 _CALL_SECONDS = 2.0
-_READ_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,18 +175,7 @@ class Watch:
         """All that was ever said of orders.
 
         Raises:
-            BrokerError: it cannot be read in time.
+            MeasurementError: it cannot be read in time.
         """
-        reader = self._site.transport.reader([self._site.names.status])
-        deadline = self._clock() + _READ_SECONDS
-        found: list[Status] = []
-        try:
-            while True:
-                records = reader.poll(1000, 0.1)
-                found += (Status.from_json(r.value) for r in records if r.value is not None)
-                if not records and reader.caught_up():
-                    return found
-                if self._clock() > deadline:
-                    raise BrokerError(f"the statuses were not read within {_READ_SECONDS:g} s")
-        finally:
-            reader.close()
+        records = read_to_end(self._site.transport, [self._site.names.status])
+        return [Status.from_json(r.value) for r in records if r.value is not None]

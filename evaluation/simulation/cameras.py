@@ -53,6 +53,20 @@ class Frame:
     objects: tuple[int, ...]
 
 
+def capture_times(fps: float, generator: np.random.Generator) -> Iterator[float]:
+    """When a camera takes its frames, without end: a real one is not a metronome.
+
+    Args:
+        fps: mean frames a second.
+        generator: drawn from once for each time.
+    """
+    step = 1 / fps
+    time = float(generator.uniform(0, step))
+    while True:
+        yield time
+        time += step * float(generator.uniform(0.9, 1.1))
+
+
 def frames(camera: Camera, seconds: float, generator: np.random.Generator) -> Iterator[Frame]:
     """The frames of a camera.
 
@@ -60,7 +74,8 @@ def frames(camera: Camera, seconds: float, generator: np.random.Generator) -> It
     stay for an exponential time.
     """
     step = 1 / camera.fps
-    time = float(generator.uniform(0, step))
+    times = capture_times(camera.fps, generator)
+    time = next(times)
     dense = bool(generator.integers(2))
     change = float(generator.exponential(camera.phase)) if camera.phase else np.inf
     swing = camera.swing if camera.phase else 0.0
@@ -81,5 +96,4 @@ def frames(camera: Camera, seconds: float, generator: np.random.Generator) -> It
                 size=int(camera.frame_bytes * sizes[0]),
                 objects=tuple((camera.object_bytes * sizes[1:]).astype(int).tolist()),
             )
-        # A real camera is not a metronome.
-        time += step * float(generator.uniform(0.9, 1.1))
+        time = next(times)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dataflow.errors import ConfigError
 from evaluation.training.plate_export import strip_metadata
 from evaluation.training.plate_settings import TrainSettings
+from evaluation.training.shard_pool import ShardPool
 
 logger = logging.getLogger(__name__)
 
@@ -96,37 +96,6 @@ def loss_of(output: Tensor, heat: Tensor, values: Tensor, counts: Tensor) -> Ten
     focal = (hit.sum() + miss.sum()) / peak.sum().clamp(min=1)
     away = functional.smooth_l1_loss(output[:, 1:], values, reduction="none", beta=0.2).sum(dim=1)
     return focal + (away * counts).sum() / counts.sum().clamp(min=1)
-
-
-class _Pool:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._seen: set[Path] = set()
-        self._images: list[NDArray[np.uint8]] = []
-        self._boxes: list[NDArray[np.float32]] = []
-
-    def refresh(self) -> int:
-        for path in sorted(self._folder.glob("????-?????.npz")):
-            if path not in self._seen:
-                with np.load(path) as shard:
-                    self._images.append(shard["images"])
-                    self._boxes.append(shard["boxes"])
-                self._seen.add(path)
-        return sum(map(len, self._images))
-
-    def held_out(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        return self._images[0][:HELD_OUT], self._boxes[0][:HELD_OUT]
-
-    def batch(
-        self, rng: np.random.Generator, size: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        images, boxes = [], []
-        for _ in range(size):
-            shard = int(rng.integers(len(self._images)))
-            row = int(rng.integers(HELD_OUT if shard == 0 else 0, len(self._images[shard])))
-            images.append(self._images[shard][row])
-            boxes.append(self._boxes[shard][row])
-        return np.stack(images), np.stack(boxes)
 
 
 def _augment(
@@ -220,12 +189,7 @@ def train(settings: TrainSettings) -> None:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    pool = _Pool(settings.data)
-    if pool.refresh() <= HELD_OUT:
-        raise ConfigError(
-            "there is no shard", file=settings.data, key="--data",
-            remedy="render some: python -m evaluation.training.plate_shards finder",
-        )  # fmt: skip
+    pool = ShardPool(settings.data, task="finder", labels="boxes", held_out=HELD_OUT)
     images, boxes = pool.held_out()
     net = PlateFinderNet().to(memory_format=torch.channels_last)
     if settings.start:
@@ -253,9 +217,11 @@ def train(settings: TrainSettings) -> None:
         if step % 50 == 0:
             logger.info("step %d loss %.3f spent %.2f", step, loss.item(), spent)
         if step % 300 == 0:
-            size = pool.refresh()
+            pool.refresh()
             recall, false = evaluate(average, images, boxes)
-            logger.info("step %d pool %d recall %.3f false/scene %.3f", step, size, recall, false)
+            logger.info(
+                "step %d pool %d recall %.3f false/scene %.3f", step, pool.size, recall, false
+            )
             torch.save(average.module.state_dict(), settings.out.with_suffix(".pt"))
     recall, false = evaluate(average, images, boxes)
     logger.info("final: recall %.3f, false peaks per scene %.3f", recall, false)

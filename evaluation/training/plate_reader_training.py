@@ -16,16 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dataflow.errors import ConfigError
 from evaluation.training.plate_export import strip_metadata
 from evaluation.training.plate_glyphs import ALPHABET
 from evaluation.training.plate_settings import TrainSettings
 from evaluation.training.plate_shards import READER_SIZE
+from evaluation.training.shard_pool import ShardPool
 
 logger = logging.getLogger(__name__)
 
 HELD_OUT = 2000
-"""Rendered plates kept for validation: the whole of the first shard."""
+"""Rendered plates kept for validation: by default, the whole of the first shard."""
 
 
 def _block(
@@ -101,38 +101,6 @@ def decode(log_probabilities: NDArray[np.float32]) -> list[str]:
     return ["".join(ALPHABET[k - 1] for k, _ in groupby(row) if k) for row in best]
 
 
-class _Pool:
-    """All shards rendered so far, in memory."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._seen: set[Path] = set()
-        self._images: list[NDArray[np.uint8]] = []
-        self._texts: list[NDArray[np.str_]] = []
-        self.size = 0
-
-    def refresh(self) -> None:
-        for path in sorted(self._folder.glob("????-?????.npz")):
-            if path not in self._seen:
-                with np.load(path) as shard:
-                    self._images.append(shard["images"])
-                    self._texts.append(shard["texts"])
-                self._seen.add(path)
-        self.size = sum(map(len, self._images))
-
-    def held_out(self) -> tuple[NDArray[np.uint8], list[str]]:
-        return self._images[0][:HELD_OUT], [str(t) for t in self._texts[0][:HELD_OUT]]
-
-    def batch(self, rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], list[str]]:
-        images, texts = [], []
-        for _ in range(size):
-            shard = int(rng.integers(1, len(self._images)))
-            row = int(rng.integers(len(self._images[shard])))
-            images.append(self._images[shard][row])
-            texts.append(str(self._texts[shard][row]))
-        return np.stack(images), texts
-
-
 def _augment(images: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
     """What is cheap to vary each time a crop comes round: polarity, a shift, noise."""
     batch = torch.from_numpy(images).float()[:, None]
@@ -144,7 +112,7 @@ def _augment(images: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
     return batch + sigma * torch.randn_like(batch) if sigma else batch
 
 
-def evaluate(net: nn.Module, images: NDArray[np.uint8], texts: list[str]) -> float:
+def evaluate(net: nn.Module, images: NDArray[np.uint8], texts: NDArray[np.str_]) -> float:
     """Share of plates read without a mistake."""
     net.eval()
     right = 0
@@ -188,13 +156,7 @@ def train(settings: TrainSettings) -> None:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    pool = _Pool(settings.data)
-    pool.refresh()
-    if pool.size <= HELD_OUT:
-        raise ConfigError(
-            "there are fewer than two shards", file=settings.data, key="--data",
-            remedy="render some: python -m evaluation.training.plate_shards reader",
-        )  # fmt: skip
+    pool = ShardPool(settings.data, task="reader", labels="texts", held_out=HELD_OUT)
     images, texts = pool.held_out()
     net = PlateReaderNet().to(memory_format=torch.channels_last)
     if settings.start:
@@ -214,7 +176,7 @@ def train(settings: TrainSettings) -> None:
         crops = _augment(raw, rng).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.bf16):
             output = net(crops)
-        targets = torch.tensor([index[c] for text in labels for c in text])
+        targets = torch.tensor([index[c] for text in labels for c in str(text)])
         lengths = torch.tensor([len(text) for text in labels])
         steps = torch.full((len(labels),), output.shape[1])
         loss = loss_of(output.float().transpose(0, 1), targets, steps, lengths)

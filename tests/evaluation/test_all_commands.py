@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +34,8 @@ from evaluation.benchmarks import (
 from evaluation.benchmarks.reference_pairs import reference_pairs
 from evaluation.command import load
 from evaluation.simulation.__main__ import main as simulation
+from evaluation.training import train_plates
+from evaluation.training.plate_settings import TrainSettings
 from roomie.devices import load_devices
 from roomie.profiles import ProfileStore, Variant
 from tests.evaluation.commands import end_of
@@ -150,6 +153,26 @@ def test_what_needs_an_extra_says_which(monkeypatch: pytest.MonkeyPatch) -> None
         load("evaluation.training.forecaster_folds", extra="train")
 
 
+@pytest.mark.parametrize(("task", "minutes", "batch"), [("finder", 40.0, 32), ("reader", 45.0, 64)])
+def test_each_plate_network_has_its_own_trainer_and_defaults(
+    task: str, minutes: float, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    trained: list[TrainSettings] = []
+
+    def load_trainer(module: str, *, extra: str) -> SimpleNamespace:
+        asked.extend((module, extra))
+        return SimpleNamespace(train=trained.append)
+
+    monkeypatch.setattr(train_plates, "load", load_trainer)
+    options = ["--data", str(tmp_path), "--out", str(tmp_path / "out.onnx"), "--seed", "3"]
+    ended = end_of(train_plates.main, task, *options)
+    assert ended.code == 0, ended.err
+    assert asked == [f"evaluation.training.plate_{task}_training", "train"]
+    (settings,) = trained
+    assert (settings.minutes, settings.batch, settings.seed) == (minutes, batch, 3)
+
+
 def test_more_folds_than_sequences_are_refused(tmp_path: Path) -> None:
     trace = tmp_path / "loads.csv"
     trace.write_text("sequence,frame,vehicles\na,1,2\na,2,3\nb,1,2\nb,2,2\n")
@@ -165,7 +188,15 @@ PLACERS = (
     "least-loaded", "random",
 )  # fmt: skip
 TRIALS: dict[str, Any] = {
-    "settings": {"device": "A100-SXM4-40GB", "batches": "1,8", "truth": "proportional"},
+    "settings": {
+        "device": "A100-SXM4-40GB",
+        "batches": "1,8",
+        "truth": "proportional",
+        "time-limit": "10",
+        "gap": "0.001",
+        "most-together": "4",
+    },
+    "seeds": [7, 8],
     "unproven": 1,
     "bounds": [0.1, float("nan")],
     "losses": {name: [0.1 * n + 0.2, 0.1 * n + 0.3] for n, name in enumerate(PLACERS)},
@@ -174,15 +205,18 @@ TRIALS: dict[str, Any] = {
 
 
 def test_trials_of_other_runs_are_summed_up_without_working_anything_out(tmp_path: Path) -> None:
-    file, out, plot = (tmp_path / name for name in ("a.json", "out.json", "plot.png"))
-    file.write_text(json.dumps(TRIALS))
-    arguments = ["--trials", "0", "--add", str(file), "--add", str(file)]
+    files, out, plot = [tmp_path / "a", tmp_path / "b"], tmp_path / "out.json", tmp_path / "a.png"
+    for file, seeds in zip(files, ([7, 8], [9, 10]), strict=True):
+        file.write_text(json.dumps(TRIALS | {"seeds": seeds}))
+    arguments = ["--trials", "0", *(word for file in files for word in ("--add", str(file)))]
     arguments += ["--cache", str(tmp_path / "cache"), "--json", str(out), "--plot", str(plot)]
     ended = end_of(placement.main, *arguments)
     assert ended.code == 0, ended.err
     assert "4 trials" in ended.out
+    assert "all profiles are synthetic" in ended.err
     assert not (tmp_path / "cache").exists()
     assert plot.stat().st_size > 1000
+    assert json.loads(out.read_text())["seeds"] == [7, 8, 9, 10]
     # What was written is read again.
     again = end_of(placement.main, "--trials", "0", "--add", str(out))
     assert "4 trials" in again.out, again.err
@@ -195,6 +229,8 @@ def test_trials_of_other_runs_are_summed_up_without_working_anything_out(tmp_pat
         ("[]", "not the figures of trials"),
         ({"losses": {"optimum": [1.0]}}, "not of the same trials"),
         ({"bounds": [0.1]}, "not of the same trials"),
+        ({"seeds": [7]}, "not of the same trials"),
+        ({"seeds": [7, 7]}, "a seed is there twice"),
         ({"unproven": "many"}, "unproven"),
         (
             {
@@ -204,6 +240,10 @@ def test_trials_of_other_runs_are_summed_up_without_working_anything_out(tmp_pat
             "no trials of random",
         ),
         ({"settings": {"device": "AGX-Xavier"}}, "remedy: --device AGX-Xavier"),
+        ({"settings": TRIALS["settings"] | {"gap": "0.1"}}, "remedy: --gap 0.1"),
+        ({"settings": TRIALS["settings"] | {"time-limit": "1"}}, "remedy: --time-limit 1"),
+        ({"settings": TRIALS["settings"] | {"most-together": "2"}}, "remedy: --most-together 2"),
+        ({"settings": {"device": "A100-SXM4-40GB"}}, "another --batches than 1,8"),
     ],
 )
 def test_files_that_cannot_be_added_are_named_with_the_remedy(
@@ -216,6 +256,24 @@ def test_files_that_cannot_be_added_are_named_with_the_remedy(
     assert str(file) in ended.err
     assert says in ended.err
     assert "remedy: " in ended.err
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--trials", "0", "--add", "b.json"], "2 of its trials are among those added before"),
+        (["--trials", "150", "--seed", "0"], "the next that is not: 9"),
+    ],
+)
+def test_no_trial_is_counted_twice(
+    more: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.json", "b.json"):
+        Path(name).write_text(json.dumps(TRIALS))
+    ended = end_of(placement.main, "--add", "a.json", *more)
+    assert (ended.code, ended.out) == (2, "")
+    assert says in " ".join(ended.err.replace("│", " ").split())
 
 
 def test_reference_pairs_are_kept_and_a_damaged_file_is_named(tmp_path: Path) -> None:

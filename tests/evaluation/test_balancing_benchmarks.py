@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.accounts import End, Totals
 from evaluation.benchmarks import balancing, recovery
 from evaluation.benchmarks.balancing import Figures, comparison, draw, summarise
 from evaluation.errors import MeasurementError
-from evaluation.testbed import End, Totals
 from tests.evaluation.commands import end_of
 
 

@@ -8,8 +8,10 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from evaluation.accounts import Totals
 from evaluation.benchmarks.soak import Harm, Sample, Soaked, at_random, soak
-from evaluation.testbed import ReplicaPlan, Totals, temporary_broker
+from evaluation.kafka import temporary_broker
+from evaluation.testbed import ReplicaPlan
 
 REPLICAS = [
     ReplicaPlan(function="yolo", name="yolo-0", speed=1.0),

@@ -98,7 +98,7 @@ class ClassicLocator:
 
 
 class NetworkLocator:
-    """The small heatmap network of ``evaluation/training/plate_finder.py``.
+    """The small heatmap network of ``evaluation/training/plate_finder_training.py``.
 
     Args:
         longest_side: larger images are reduced to it first, pixels; plates should come out 20 to
