@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from roomie.interference import Mode
     from roomie.placers import Placer
     from roomie.plans import Plan
+    from roomie.profiles import ProfileStore
 
 EXIT_DEFERRED = 2
 """Some requests found no GPU."""
@@ -92,18 +93,14 @@ def _costs(
 
 
 def _problem(
-    cluster: Path, workload: Path, state: Path | None, devices: Path | None
-) -> tuple[DeviceTable, ClusterState, list[Request]]:
-    from roomie.declarations import (
-        load_cluster,
-        load_state,
-        load_workload,
-    )
-    from roomie.devices import load_devices
+    cluster: Path, workload: Path, state: Path | None, table: DeviceTable, profiles: ProfileStore
+) -> tuple[ClusterState, list[Request]]:
+    from roomie.declarations import load_cluster, load_state, load_workload
 
-    table = load_devices(devices)
-    empty = load_cluster(cluster, table)
-    return table, empty if state is None else load_state(state, empty), load_workload(workload)
+    before = load_cluster(cluster, table)
+    if state is not None:
+        before = load_state(state, before, profiles=profiles)
+    return before, load_workload(workload, profiles=profiles, state=before)
 
 
 @app.command(
@@ -145,10 +142,12 @@ def place(
     """See the help above."""
     from cli.roomie_view import plan_as_json, print_plan
     from roomie.declarations import state_as_json
+    from roomie.devices import load_devices
     from roomie.plans import predict
 
-    table, before, requests = _problem(cluster, workload, state, devices)
+    table = load_devices(devices)
     costs = _costs(profiles, table, mode, alignment, gamma)
+    before, requests = _problem(cluster, workload, state, table, costs.store)
     chosen = _placer(placer, costs, seed=seed, limit=limit, moves=moves)
     plan = chosen.place(before, requests)
     prediction = predict(plan.state, costs)
@@ -185,7 +184,8 @@ def _placer(name: str, costs: PairCosts, *, seed: int, limit: float | None, move
 
 def _end(plan: Plan) -> None:
     for decision in plan.deferred:
-        stderr().print(f"deferred: {decision.request.id}", style="yellow", markup=False)
+        lines = (f"deferred: {decision.request.id}", *(f"  - {why}" for why in decision.reasons))
+        stderr().print("\n".join(lines), style="yellow", markup=False)
     if plan.deferred:
         raise typer.Exit(EXIT_DEFERRED)
 
@@ -215,14 +215,16 @@ def compare(
     """See the help above."""
     from cli.roomie_view import comparison_as_json, print_comparison
     from dataflow.errors import VideojamError
+    from roomie.devices import load_devices
     from roomie.placers import available, build_placer
     from roomie.plans import Prediction, predict
     from roomie.plots import draw_comparison, pyplot
 
     if plot is not None:
         pyplot()  # absent matplotlib is known before the work is done
-    table, before, requests = _problem(cluster, workload, state, devices)
+    table = load_devices(devices)
     costs = _costs(profiles, table, mode, alignment, gamma)
+    before, requests = _problem(cluster, workload, state, table, costs.store)
     found: dict[str, tuple[Plan, Prediction]] = {}
     for name in available():
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -271,6 +272,15 @@ class ProfileStore:
     def variants(self) -> tuple[Variant, ...]:
         """All models and batch sizes, sorted."""
         return tuple(sorted({variant for _, variant in self._profiles}))
+
+    def remedy(self, model: str) -> str:
+        """What to do where a model, or a batch size of it, has no profile."""
+        sizes = [str(variant.batch) for variant in self.variants if variant.model == model]
+        if sizes:
+            return f"profiled batch sizes: {', '.join(sizes)}"
+        near = difflib.get_close_matches(model, self.models, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"{hint}profiled models: {', '.join(self.models)}"
 
     def batches(self, model: str, device: Device) -> tuple[int, ...]:
         """Batch sizes for which `find` has an answer, ascending."""

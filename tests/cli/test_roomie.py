@@ -70,6 +70,7 @@ def test_what_finds_no_room_is_deferred_with_an_exit_code_of_its_own(
     result = videojam("roomie", "place", *FILES)
     assert result.exit_code == 2
     assert "deferred: wide-" in result.stderr
+    assert "GPU(s) left out" in result.stderr
     looser = videojam("roomie", "place", *FILES, "--lambda", "1")
     assert looser.exit_code == 0, looser.output
 
@@ -108,6 +109,34 @@ def test_a_wrong_file_is_named_with_its_line(videojam: Videojam, tmp_path: Path)
     assert result.exit_code == 1
     assert "workload.yaml:3" in result.stderr
     assert "did you mean 'batch'" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["place", "compare"])
+@pytest.mark.parametrize(
+    ("workload", "words"),
+    [
+        (
+            WORKLOAD.replace("model: wide", "model: wied"),
+            ("workload.yaml:3: requests.wide.model", "did you mean 'wide'?"),
+        ),
+        (WORKLOAD, ("workload.yaml:4: requests.narrow: ", "runs on n/", "leave out --state")),
+    ],
+)
+def test_a_model_without_a_profile_and_a_name_that_is_taken_are_told_with_their_line(
+    videojam: Videojam, tmp_path: Path, *, command: str, workload: str, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "other.yaml").write_text(
+        "version: 1\nrequests:\n  narrow: {model: narrow, batch: 1}\n"
+    )
+    assert videojam(
+        "roomie", "place", "--cluster", "cluster.yaml", "--workload", "other.yaml",
+        "--profiles", "profiles", "--out", "now.json",
+    ).exit_code == 0  # fmt: skip
+    (tmp_path / "workload.yaml").write_text(workload)
+    result = videojam("roomie", command, *FILES, "--state", "now.json")
+    assert result.exit_code == 1
+    for each in words:
+        assert each in result.stderr
 
 
 def test_compare_runs_all_placers_and_draws(videojam: Videojam, tmp_path: Path) -> None:
