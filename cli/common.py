@@ -156,6 +156,15 @@ def located(error: ConfigError, file: Path) -> ConfigError:
     return replace(error, file=file, line=locate(file, error.key))
 
 
+@contextmanager
+def locating(file: Path) -> Iterator[None]:
+    """Give errors that name a key of a loaded declaration its file and line; see `located`."""
+    try:
+        yield
+    except ConfigError as error:
+        raise located(error, file) from error
+
+
 def open_transport(config: Config, bootstrap_servers: str | None = None) -> KafkaTransport:
     """The connection to the cluster; nothing is sent before its parts are used.
 

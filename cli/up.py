@@ -17,13 +17,12 @@ from cli.common import (
     ConfigOption,
     effective_config,
     open_transport,
-    print_error,
     stderr,
     stdout,
     with_examples,
 )
 from cli.service import LogFormatOption, LogLevelOption, stopping_on_signals
-from cli.validate import check_functions
+from cli.validate import check_functions, refuse
 from dataflow.errors import ConfigError
 from dataflow.logs import LogFormat, configure_logging, message_of
 
@@ -82,11 +81,7 @@ def up(
     settings = effective_config(config, bootstrap_servers)
     replicas = chosen_replicas(functions or [], settings, config)
     check_ports(metrics_port_base, sum(replicas.values()))
-    faults = check_functions(config, settings)
-    for fault in faults:
-        print_error(fault)
-    if faults:
-        raise typer.Exit(1)
+    refuse(check_functions(config, settings))
     logs = log_dir or data_home() / "logs" / settings.deployment
     with ExitStack() as stack:
         stopping = stack.enter_context(stopping_on_signals())

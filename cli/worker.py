@@ -13,7 +13,7 @@ from cli.common import (
     BootstrapOption,
     ConfigOption,
     effective_config,
-    located,
+    locating,
     with_examples,
 )
 from cli.service import (
@@ -72,10 +72,8 @@ def worker(
     settings = with_parameters(
         _settings(config, bootstrap_servers, function), function, parameter or []
     )
-    try:
+    with locating(config):
         run_worker(settings, options)
-    except ConfigError as error:
-        raise located(error, config) from error
 
 
 def _settings(file: Path, bootstrap_servers: str | None, function: str) -> Config:

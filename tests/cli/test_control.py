@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from rich.console import Console
 
-from cli.controller import _forecast
+from cli.controller import declared_forecast
 from cli.models import models_table, notes
-from dataflow.config import Config
+from dataflow.config.roomie import RoomieConfig
 from dataflow.errors import ConfigError
 from tests.cli.conftest import Videojam
 from tests.roomie.control.world import World
+from tests.topics.declarations import declaration_text
 
 COMMANDS = ("controller", "deploy", "scale", "undeploy", "models")
 
 
-def declared(forecaster: str | None) -> Config:
-    return Config.model_validate(
-        {
-            "version": 1,
-            "functions": {"f": {"plugin": "emulated"}},
-            "pipelines": {"p": {"cameras": ["any"], "steps": [{"function": "f"}]}},
-            "roomie": {"autoscaling": {"forecaster": forecaster}},
-        }
-    )
+def declared(forecaster: str | None) -> RoomieConfig:
+    return RoomieConfig.model_validate({"autoscaling": {"forecaster": forecaster}})
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -46,13 +42,25 @@ def test_a_name_that_is_none_is_said_with_the_characters_it_may_have(videojam: V
 
 
 def test_a_declared_forecaster_tells_what_comes_next() -> None:
-    expected = _forecast(declared("last-window"))
+    expected = declared_forecast(declared("last-window"))
     assert expected is not None
     assert expected("m", [0.0] * 50) is None  # nothing has come yet
     assert expected("m", [1.0] * 40 + [5.0] * 10) == pytest.approx(5.0)
-    assert _forecast(declared(None)) is None
+    assert expected("m", [5.0] * 10) == pytest.approx(5.0)  # what it wants to see is longer
+    assert declared_forecast(declared(None)) is None
     with pytest.raises(ConfigError, match="no forecaster is called"):
-        _forecast(declared("crystal-ball"))
+        declared_forecast(declared("crystal-ball"))
+
+
+def test_what_the_controller_is_to_use_is_told_with_its_line(
+    videojam: Videojam, tmp_path: Path
+) -> None:
+    text = declaration_text()
+    (tmp_path / "topics.yaml").write_text(text + "roomie:\n  placer: rommie\n")
+    shown = videojam("controller", "--wait-for-broker", "0")
+    assert shown.exit_code == 1
+    line = len(text.splitlines()) + 2
+    assert f"topics.yaml:{line}: roomie.placer: no placer is called 'rommie'" in shown.stderr
 
 
 def test_the_table_of_models_tells_where_and_how_fast() -> None:
