@@ -77,9 +77,12 @@ def wait_ready(
 
     Raises:
         BrokerError: it cannot be; says why.
+        KeyboardInterrupt: nobody waits any more: what is there would be half a picture.
     """
     deadline = time.monotonic() + _READY_SECONDS
-    while not source.wait_ready(0.1) and not stopping.is_set():
+    while not source.wait_ready(0.1):
+        if stopping.is_set():
+            raise KeyboardInterrupt
         fault = source.fault()
         if fault is not None:
             told = f"cannot read {what}: {fault}"
