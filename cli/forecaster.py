@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +33,7 @@ from cli.forecaster_options import (
     read_all,
 )
 from cli.forecaster_train import TRAIN_HELP, train
+from cli.service import stopping_on_signals
 from dataflow.errors import ConfigError
 
 app = typer.Typer(
@@ -144,7 +146,7 @@ def evaluate(
     help=with_examples(
         "Count the vehicles in each frame that the pipelines process, as a trace to train on.\n\n"
         "Reads results, drops and dead letters: what was dropped was demanded too. Ends with "
-        "Ctrl-C, or after --seconds; the file is written then.",
+        "Ctrl-C or SIGTERM, or after --seconds; the file is written then.",
         "videojam forecaster record --out mine.csv                  until Ctrl-C",
         "videojam forecaster record --out mine.csv --seconds 3600   an hour",
         "videojam forecaster record --out mine.csv --from earliest --no-follow",
@@ -175,16 +177,15 @@ def record(
         transport.check()
         watch = LoadWatch(settings, transport, pipelines=pipeline or (), start=start.value)
         ends = None if seconds is None else time.monotonic() + seconds
-        try:
-            with stderr().status("waiting for results") as status:
-                while ends is None or time.monotonic() < ends:
-                    read = watch.poll()
-                    status.update(f"{len(watch.tally)} frames (Ctrl-C writes {out})")
-                    if not read and not follow and watch.caught_up():
-                        break
-        except KeyboardInterrupt:
-            pass  # that is how one stops recording
-        finally:
-            watch.close()
+        with (
+            closing(watch),
+            stopping_on_signals(quiet=True) as stopping,
+            stderr().status("waiting for results") as status,
+        ):
+            while not stopping.is_set() and (ends is None or time.monotonic() < ends):
+                read = watch.poll()
+                status.update(f"{len(watch.tally)} frames (Ctrl-C writes {out})")
+                if not read and not follow and watch.caught_up():
+                    break
         count = watch.tally.write(out)
     stderr().print(f"{count} frames written to {out}", markup=False)
