@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -29,6 +27,7 @@ from dataflow.broker.paths import cache_home, data_home
 from dataflow.broker.prepare import ensure_archive
 from dataflow.broker.settings import DEFAULT_PORT, KAFKA_VERSION, BrokerSettings
 from dataflow.errors import VideojamError
+from dataflow.signals import interrupt, stop_on_signals
 
 STOPPED = 3
 """Exit code of `status` when nothing runs, as for init scripts (LSB)."""
@@ -131,7 +130,8 @@ def start(
     if temporary and data_dir is not None:
         raise typer.BadParameter("--temporary chooses the folder itself: leave out --data-dir")
     with _errors(), ExitStack() as stack:
-        stack.enter_context(_terminated_like_ctrl_c())
+        terminated = stop_on_signals(interrupt, again=interrupt, signals=[signal.SIGTERM])
+        stack.enter_context(terminated)  # like Ctrl-C: it cleans up too
         if temporary:
             data_dir = Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="videojam-broker-"))
@@ -165,23 +165,6 @@ def _announce(state: BrokerState) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-@contextmanager
-def _terminated_like_ctrl_c() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that it cleans up too."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _stay(broker: EmbeddedBroker, home: Path | None) -> None:
