@@ -198,6 +198,8 @@ def log(
                     kept, live = [], True
                     if not follow:
                         return
+            if not live:
+                raise KeyboardInterrupt  # what was read until then would be half of it
         finally:
             reader.close()
 
