@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +59,24 @@ BootstrapOption = Annotated[
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 """``as_json: JsonOption = False``."""
+
+
+class Start(StrEnum):
+    """Where reading a topic begins."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+StartOption = Annotated[
+    Start, typer.Option("--from", help="Everything that Kafka holds, or only what comes.")
+]
+"""``start: StartOption = Start.LATEST``."""
+
+FollowOption = Annotated[
+    bool, typer.Option("--follow/--no-follow", help="Go on at the end, or stop there.")
+]
+"""``follow: FollowOption = True``."""
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 """``yes: YesOption = False``."""
@@ -138,6 +158,31 @@ def effective_config(file: Path, bootstrap_servers: str | None) -> Config:
         return config
     cluster = config.cluster.model_copy(update={"bootstrap_servers": bootstrap_servers})
     return config.model_copy(update={"cluster": cluster})
+
+
+def require_declared(names: Iterable[str], known: Iterable[str], *, what: str, file: Path) -> None:
+    """See that the functions or the pipelines that a command names are declared.
+
+    Args:
+        names: on the command line.
+        known: in the declaration.
+        what: one of them is called: ``function`` or ``pipeline``.
+        file: the declaration.
+
+    Raises:
+        ConfigError: one is not; says which one is meant, perhaps.
+    """
+    declared = list(known)
+    for name in names:
+        if name not in declared:
+            near = difflib.get_close_matches(name, declared, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(
+                f"no {what} {name!r} is declared",
+                file=file,
+                key=f"{what}s",
+                remedy=f"{hint}declared: {', '.join(declared)}",
+            )
 
 
 def located(error: ConfigError, file: Path) -> ConfigError:

@@ -14,7 +14,10 @@ from cli.common import (
     DEFAULT_CONFIG,
     BootstrapOption,
     ConfigOption,
+    FollowOption,
     JsonOption,
+    Start,
+    StartOption,
     effective_config,
     open_transport,
     stderr,
@@ -51,13 +54,6 @@ class By(StrEnum):
 
     PAST = "past"
     FUTURE = "future"
-
-
-class Start(StrEnum):
-    """Where reading begins."""
-
-    EARLIEST = "earliest"
-    LATEST = "latest"
 
 
 @app.command(
@@ -161,12 +157,8 @@ def record(
         list[str] | None,
         typer.Option(help="Only this pipeline; may be repeated. [default: all]"),
     ] = None,
-    start: Annotated[
-        Start, typer.Option("--from", help="Everything that Kafka holds, or only what comes.")
-    ] = Start.LATEST,
-    follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Go on at the end, or stop there.")
-    ] = True,
+    start: StartOption = Start.LATEST,
+    follow: FollowOption = True,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long.")] = None,
 ) -> None:
     """Record load."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +13,7 @@ from cli.common import (
     ConfigOption,
     effective_config,
     locating,
+    require_declared,
     with_examples,
 )
 from cli.service import (
@@ -69,28 +69,11 @@ def worker(
     )
     context = {"function": function, "replica": options.name}
     configure_logging(log_level, log_format, context=context)
-    settings = with_parameters(
-        _settings(config, bootstrap_servers, function), function, parameter or []
-    )
+    declared = effective_config(config, bootstrap_servers)
+    require_declared([function], declared.functions, what="function", file=config)
+    settings = with_parameters(declared, function, parameter or [])
     with locating(config):
         run_worker(settings, options)
-
-
-def _settings(file: Path, bootstrap_servers: str | None, function: str) -> Config:
-    """The declaration, in which the function must be.
-
-    Raises:
-        ConfigError: it is not, or the file is missing or wrong.
-    """
-    settings = effective_config(file, bootstrap_servers)
-    if function not in settings.functions:
-        raise ConfigError(
-            f"no function {function!r} is declared",
-            file=file,
-            key="functions",
-            remedy=f"declared: {', '.join(settings.functions)}",
-        )
-    return settings
 
 
 def with_parameters(config: Config, function: str, words: list[str]) -> Config:

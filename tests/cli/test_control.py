@@ -1,16 +1,22 @@
-"""The commands of ROOMIE's control plane, as far as they go without a cluster."""
+"""Commands, those of ROOMIE's control plane above all, as far as they go without a cluster."""
 
 from __future__ import annotations
 
+import signal
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from cli.controller import declared_forecast
 from cli.models import models_table, notes
+from cli.node import used_bytes
 from dataflow.config.roomie import RoomieConfig
 from dataflow.errors import ConfigError
+from dataflow.transport import Received
+from roomie.control.hardware import LocalGpu
 from tests.cli.conftest import Videojam
 from tests.roomie.control.world import World
 from tests.topics.declarations import declaration_text
@@ -85,3 +91,63 @@ def test_the_table_of_models_tells_where_and_how_fast() -> None:
     assert any("of 3 serve: " in note for note in notes(world.table["large"]))
     world.order("undeploy", "small")
     assert notes(world.table["small"]) == ["small: on its way out"]
+
+
+class Endless:
+    """A reader of a topic that has not come to its end when somebody loses patience."""
+
+    def caught_up(self) -> bool:
+        return False
+
+    def poll(self, *_: object) -> list[Received]:
+        signal.raise_signal(signal.SIGTERM)
+        return []
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize("options", [(), ("--follow",)])
+def test_a_log_that_is_stopped_before_all_was_read_is_interrupted(
+    videojam: Videojam,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+) -> None:
+    (tmp_path / "topics.yaml").write_text(declaration_text() + "roomie: {}\n")
+    transport = SimpleNamespace(check=lambda: None, reader=lambda _: Endless())
+    monkeypatch.setattr("cli.models.open_transport", lambda _: nullcontext(transport))
+    shown = videojam("roomie", "log", *options)
+    assert (shown.exit_code, shown.stdout) == (130, "")
+
+
+def test_memory_is_told_of_the_gpu_that_has_it_whatever_the_order() -> None:
+    def gpu(uuid: str | None, used: int | None) -> LocalGpu:
+        return LocalGpu(device="T4", uuid=uuid, used_bytes=used)
+
+    offered = [gpu("GPU-a", 1), gpu("GPU-b", 2), gpu(None, None)]
+    assert used_bytes("w", offered, [gpu("GPU-b", 7), gpu("GPU-a", 5)]) == {"w/1": 7, "w/0": 5}
+    # One has fallen off the bus, another one is new.
+    assert used_bytes("w", offered, [gpu("GPU-b", 7), gpu("GPU-c", 9)]) == {"w/1": 7}
+    assert used_bytes("w", offered, [gpu("GPU-a", None), gpu(None, 3)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("worker", "motin"), "topics.yaml: functions: no function 'motin' is declared"),
+        (("worker", "motin"), "remedy: did you mean 'motion'? declared: motion, ocr"),
+        (("up", "ocr=2", "otion"), "did you mean 'motion'?"),
+        (("top", "orc"), "did you mean 'ocr'?"),
+        (("results", "fixd"), "no pipeline 'fixd' is declared\n  remedy: did you mean 'fixed'?"),
+        (("up", "ocr=²"), "must be a whole number (got 'ocr=²')\n  remedy: for example ocr=2"),
+        (("up", "ocr=-1"), "must be a whole number"),
+    ],
+)  # fmt: skip
+def test_functions_and_pipelines_that_are_not_declared(
+    videojam: Videojam, tmp_path: Path, command: tuple[str, ...], words: str
+) -> None:
+    (tmp_path / "topics.yaml").write_text(declaration_text())
+    shown = videojam(*command)
+    assert shown.exit_code == 1
+    assert words in shown.stderr
