@@ -222,7 +222,7 @@ def test_an_id_that_is_taken_is_an_error() -> None:
     state = cluster(1, on={0: [running("a", "r0")]})
     with pytest.raises(ClusterError, match="on g0 already"):
         placer.place(state, ask("b"))
-    with pytest.raises(ClusterError, match="on g0 already"):
+    with pytest.raises(ClusterError, match="asked for twice"):
         placer.place(cluster(1), [*ask("b"), *ask("b")])
 
 
