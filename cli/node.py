@@ -219,7 +219,7 @@ def used_bytes(worker: str, offered: Sequence[LocalGpu], now: Sequence[LocalGpu]
 def _gpus(
     declared: list[str], chosen: list[str], table: DeviceTable
 ) -> tuple[tuple[LocalGpu, ...], Callable[[], tuple[LocalGpu, ...]]]:
-    """What this worker offers, and a function that tells it anew.
+    """What this worker offers, and a function that tells what the machine has by then.
 
     Raises:
         ConfigError: nothing is there.
@@ -239,7 +239,7 @@ def _gpus(
             remedy="declare one, for example --gpu T4: models then run on the processor; "
             "`videojam roomie devices` lists the kinds",
         )
-    return found, lambda: choose(driver.gpus(table), chosen)
+    return found, lambda: driver.gpus(table)
 
 
 def _folder(name: str, triton: str | None, repository: Path | None) -> Path:

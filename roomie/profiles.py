@@ -278,9 +278,12 @@ class ProfileStore:
         sizes = [str(variant.batch) for variant in self.variants if variant.model == model]
         if sizes:
             return f"profiled batch sizes: {', '.join(sizes)}"
+        return f"{self.meant(model)}profiled models: {', '.join(self.models)}"
+
+    def meant(self, model: str) -> str:
+        """A question that begins a remedy, where only a model of a similar name has a profile."""
         near = difflib.get_close_matches(model, self.models, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"{hint}profiled models: {', '.join(self.models)}"
+        return f"did you mean {near[0]!r}? " if near and model not in self.models else ""
 
     def batches(self, model: str, device: Device) -> tuple[int, ...]:
         """Batch sizes for which `find` has an answer, ascending."""
