@@ -210,6 +210,50 @@ def locating(file: Path) -> Iterator[None]:
         raise located(error, file) from error
 
 
+@contextmanager
+def writing(file: Path, option: str) -> Iterator[None]:
+    """Say what is wrong with a file, or a folder, that is to be written, and how to name another.
+
+    Args:
+        file: written in the block.
+        option: that names it.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"cannot be written: {error.strerror or error}",
+            file=file,
+            key=option,
+            remedy=f"name another one with {option}",
+        ) from error
+
+
+def check_plot(file: Path) -> None:
+    """See that a plot can be drawn, before the work whose result it shows.
+
+    Raises:
+        ConfigError: the file is of another kind.
+        MissingDependencyError: matplotlib is not installed.
+    """
+    from roomie.plots import pyplot
+
+    if file.suffix not in _PLOTS:
+        raise ConfigError(
+            f"a plot is a {', '.join(_PLOTS)} file",
+            key="--plot",
+            value=str(file),
+            remedy=f"--plot {file.with_suffix('.png').name}",
+        )
+    pyplot()
+
+
+_PLOTS = (".png", ".svg", ".pdf")
+
+
 def open_transport(config: Config, bootstrap_servers: str | None = None) -> KafkaTransport:
     """The connection to the cluster; nothing is sent before its parts are used.
 

@@ -18,6 +18,7 @@ from cli.common import (
     JsonOption,
     Start,
     StartOption,
+    check_plot,
     effective_config,
     open_transport,
     stderr,
@@ -127,7 +128,7 @@ def evaluate(
         chosen = view.choose(traces, test)
         known = view.forecasters(forecaster or [], model or [], original, window)
         if plot is not None:
-            view.check_plot(plot)
+            check_plot(plot)
         tables = view.compare_at(known, chosen, window, rates, by=by.value)
         if plot is not None:
             view.draw(plot, known, chosen, window, rates[-1])

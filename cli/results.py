@@ -22,6 +22,7 @@ from cli.common import (
     stderr,
     stdout,
     with_examples,
+    writing,
 )
 from dataflow.errors import ImageError
 
@@ -166,7 +167,8 @@ def _draw(
 
     from dataflow.viewing import annotate
 
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out, "--out"):
+        out.mkdir(parents=True, exist_ok=True)
     writers: dict[str, cv2.VideoWriter] = {}
     count = missing = 0
     shown = time.monotonic()

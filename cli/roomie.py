@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.common import JsonOption, stderr, stdout, with_examples
+from cli.common import JsonOption, check_plot, stderr, stdout, with_examples, writing
 from cli.models import LOG_HELP, log
 from cli.roomie_recording import IMPORT_HELP, PROFILE_HELP, DevicesOption, import_, profile
 from dataflow.errors import ConfigError
@@ -65,7 +65,8 @@ GammaOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(help="Of whatever a placer draws.")]
 PlotOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="PNG to draw; needs the extra `plot`.")
+    Path | None,
+    typer.Option(metavar="FILE", help=".png, .svg or .pdf to draw; needs the extra `plot`."),
 ]
 
 
@@ -158,7 +159,8 @@ def place(
         if explain:
             stdout().print(plan.explain(), markup=False)
     if out is not None:
-        out.write_text(state_as_json(plan.state), encoding="utf-8")
+        with writing(out, "--out"):
+            out.write_text(state_as_json(plan.state), encoding="utf-8")
     _end(plan)
 
 
@@ -218,10 +220,10 @@ def compare(
     from roomie.devices import load_devices
     from roomie.placers import available, build_placer
     from roomie.plans import Prediction, predict
-    from roomie.plots import draw_comparison, pyplot
+    from roomie.plots import draw_comparison
 
     if plot is not None:
-        pyplot()  # absent matplotlib is known before the work is done
+        check_plot(plot)
     table = load_devices(devices)
     costs = _costs(profiles, table, mode, alignment, gamma)
     before, requests = _problem(cluster, workload, state, table, costs.store)
@@ -238,7 +240,8 @@ def compare(
     else:
         print_comparison(found, stdout())
     if plot is not None:
-        draw_comparison(plot, {name: prediction for name, (_, prediction) in found.items()})
+        with writing(plot, "--plot"):
+            draw_comparison(plot, {name: prediction for name, (_, prediction) in found.items()})
         stderr().print(f"wrote {plot}", markup=False)
 
 
@@ -270,10 +273,10 @@ def interference(
     from cli.roomie_view import pair_as_json, print_pair
     from roomie.devices import load_devices
     from roomie.pairs import examine_pair, parse_variant
-    from roomie.plots import draw_pair, pyplot
+    from roomie.plots import draw_pair
 
     if plot is not None:
-        pyplot()
+        check_plot(plot)
     table = load_devices(devices)
     costs = _costs(profiles, table, "dominant", "expected", "count")
     kind = table.device(device)
@@ -284,7 +287,8 @@ def interference(
     else:
         print_pair(report, stdout())
     if plot is not None:
-        draw_pair(plot, report, policy)
+        with writing(plot, "--plot"):
+            draw_pair(plot, report, policy)
         stderr().print(f"wrote {plot}", markup=False)
 
 

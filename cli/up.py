@@ -21,6 +21,7 @@ from cli.common import (
     stderr,
     stdout,
     with_examples,
+    writing,
 )
 from cli.service import LogFormatOption, LogLevelOption, stopping_on_signals
 from cli.validate import check_functions, refuse
@@ -84,6 +85,8 @@ def up(
     check_ports(metrics_port_base, sum(replicas.values()))
     refuse(check_functions(config, settings))
     logs = log_dir or data_home() / "logs" / settings.deployment
+    with writing(logs, "--log-dir"):
+        logs.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stopping = stack.enter_context(stopping_on_signals())
         if broker:

@@ -12,11 +12,13 @@ from rich.console import Console
 
 from cli.controller import declared_forecast
 from cli.models import models_table, notes
-from cli.node import used_bytes
+from cli.node import _gpus, used_bytes
+from cli.results import Form, _draw
 from dataflow.config.roomie import RoomieConfig
 from dataflow.errors import ConfigError
 from dataflow.transport import Received
 from roomie.control.hardware import LocalGpu
+from roomie.devices import load_devices
 from tests.cli.conftest import Videojam
 from tests.roomie.control.world import World
 from tests.topics.declarations import declaration_text
@@ -151,3 +153,33 @@ def test_functions_and_pipelines_that_are_not_declared(
     shown = videojam(*command)
     assert shown.exit_code == 1
     assert words in shown.stderr
+
+
+def test_a_gpu_that_is_gone_keeps_nobody_from_telling_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = [LocalGpu(device="T4", uuid=f"GPU-{name}", used_bytes=7) for name in "ab"]
+    driver = SimpleNamespace(gpus=lambda _: tuple(there), fault=None)
+    monkeypatch.setattr("roomie.control.hardware.Driver", lambda: driver)
+    offered, tell = _gpus([], ["GPU-a", "GPU-b"], load_devices())
+    assert used_bytes("w", offered, tell()) == {"w/0": 7, "w/1": 7}
+    del there[0]
+    assert used_bytes("w", offered, tell()) == {"w/1": 7}
+
+
+def test_logs_that_cannot_be_written_are_told_before_anything_is_started(
+    videojam: Videojam, tmp_path: Path
+) -> None:
+    (tmp_path / "topics.yaml").write_text(declaration_text())
+    shown = videojam("up", "--log-dir", "topics.yaml/logs")
+    assert shown.exit_code == 1
+    assert "topics.yaml/logs: --log-dir: cannot be written: Not a directory" in shown.stderr
+
+
+@pytest.mark.parametrize("form", [Form.PICTURES, Form.VIDEO])
+def test_pictures_that_cannot_be_written_are_told(tmp_path: Path, form: Form) -> None:
+    file = tmp_path / "out"
+    file.touch()
+    with pytest.raises(ConfigError, match="cannot be written: File exists") as caught:
+        _draw(iter(()), form, file, None, 10.0)
+    assert (caught.value.file, caught.value.key) == (file, "--out")

@@ -152,7 +152,7 @@ def test_forecasts_are_drawn_over_the_load(videojam: Videojam, trace: Path) -> N
     assert len(drawn) > 10_000
     result = videojam("forecaster", "evaluate", "--trace", str(trace), "--plot", "nowhere/plot.svg")
     assert result.exit_code == 1
-    assert "cannot be written" in result.stderr
+    assert "nowhere/plot.svg: --plot: cannot be written: No such file" in result.stderr
 
 
 def test_training_without_torch_says_what_to_install(

@@ -180,9 +180,38 @@ def test_interference_as_json_has_both_directions(videojam: Videojam) -> None:
 def test_a_model_without_a_profile_for_the_gpu_is_an_error(videojam: Videojam) -> None:
     result = videojam("roomie", "interference", "wide", "other", "--profiles", "profiles")
     assert result.exit_code == 1
-    assert "models profiled: narrow, wide" in result.stderr
+    assert "remedy: models profiled: narrow, wide" in result.stderr
+    result = videojam("roomie", "interference", "wide", "narow", "--profiles", "profiles")
+    assert "did you mean 'narrow'? models profiled: narrow, wide" in result.stderr
     result = videojam("roomie", "interference", "wide", "wide@4", "--profiles", "profiles")
     assert "batch sizes profiled for it: 1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("place", *FILES, "--out", "nowhere/now.json"), "nowhere/now.json: --out: cannot be"),
+        (("place", *FILES, "--out", "profiles"), "profiles: --out: cannot be written: Is a dir"),
+        (("compare", *FILES, "--plot", "nowhere/c.png"), "nowhere/c.png: --plot: cannot be"),
+        (("compare", *FILES, "--plot", "c.doc"), "--plot: a plot is a .png, .svg, .pdf file"),
+        (
+            ("interference", "wide", "wide", "--profiles", "profiles", "--plot", "nowhere/p.png"),
+            "nowhere/p.png: --plot: cannot be written: No such file",
+        ),
+        (
+            ("interference", "wide", "wide", "--profiles", "profiles", "--plot", "p"),
+            "remedy: --plot p.png",
+        ),
+    ],
+)
+def test_files_that_cannot_be_written_are_told_with_their_option(
+    videojam: Videojam, words: tuple[str, ...], said: str
+) -> None:
+    result = videojam("roomie", *words)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "remedy: " in result.stderr
+    assert "internal error" not in result.stderr
 
 
 def test_plots_without_matplotlib_say_what_to_install_before_any_work(
@@ -214,6 +243,18 @@ def test_an_imported_trace_becomes_a_profile_that_place_reads(
     assert "net@4 on A100-SXM4-40GB: 2 kernels, 0.009 ms" in result.stdout
     (tmp_path / "workload.yaml").write_text("version: 1\nrequests:\n  x: {model: net}\n")
     assert videojam("roomie", "place", *FILES, "--profiles", "made").exit_code == 0
+
+
+def test_a_folder_of_profiles_that_cannot_be_made_is_told(
+    videojam: Videojam, tmp_path: Path
+) -> None:
+    (tmp_path / "trace.json").write_text(json.dumps(trace()))
+    result = videojam(
+        "roomie", "import", "trace.json", "--model", "net", "--batch", "4", "--memory", "1.5GiB",
+        "--inference-time", "0.009ms", "--out", "trace.json/made",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "--out: cannot be written: Not a directory" in result.stderr
 
 
 @pytest.mark.parametrize(
