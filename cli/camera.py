@@ -74,7 +74,7 @@ def camera(
         WhenFull | None,
         typer.Option(
             help="What becomes of frames when no more may wait. "
-            "[default: drop-oldest; block with --pace fast]",
+            r"\[default: drop-oldest; block with --pace fast]",
             show_default=False,
         ),
     ] = None,

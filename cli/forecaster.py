@@ -41,6 +41,7 @@ from cli.service import stopping_on_signals
 from dataflow.errors import ConfigError
 
 app = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Train, compare and feed the forecasters of load.",
@@ -84,7 +85,9 @@ def evaluate(
     ] = "third",
     forecaster: Annotated[
         list[str] | None,
-        typer.Option(help="Which to compare; may be repeated. [default: all]", show_default=False),
+        typer.Option(
+            help=r"Which to compare; may be repeated. \[default: all]", show_default=False
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -96,7 +99,7 @@ def evaluate(
     original: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="A frozen TensorFlow graph [h] -> [k], run by OpenCV's dnn."
+            metavar="FILE", help=r"A frozen TensorFlow graph \[h] -> \[k], run by OpenCV's dnn."
         ),
     ] = None,
     plot: Annotated[
@@ -156,7 +159,7 @@ def record(
     bootstrap_servers: BootstrapOption = None,
     pipeline: Annotated[
         list[str] | None,
-        typer.Option(help="Only this pipeline; may be repeated. [default: all]"),
+        typer.Option(help=r"Only this pipeline; may be repeated. \[default: all]"),
     ] = None,
     start: StartOption = Start.LATEST,
     follow: FollowOption = True,

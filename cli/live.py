@@ -30,7 +30,7 @@ IntervalOption = Annotated[
         "--interval",
         metavar="SECONDS",
         min=0.1,
-        help="Pause between looks. [default: 1; 10 for lines without a terminal]",
+        help=r"Pause between looks. \[default: 1; 10 for lines without a terminal]",
         show_default=False,
     ),
 ]

@@ -36,7 +36,7 @@ _SILENT_SECONDS = 5.0
 def models(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL]...", help="Only these; default: all."),
+        typer.Argument(metavar="MODEL", help="Only these; default: all."),
     ] = None,
     *,
     config: ConfigOption = DEFAULT_CONFIG,

@@ -44,7 +44,7 @@ class Form(StrEnum):
 
 def results(
     pipelines: Annotated[
-        list[str] | None, typer.Argument(metavar="[PIPELINE]...", help="Default: all.")
+        list[str] | None, typer.Argument(metavar="PIPELINE", help="Default: all.")
     ] = None,
     *,
     config: ConfigOption = DEFAULT_CONFIG,

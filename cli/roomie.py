@@ -27,6 +27,7 @@ EXIT_DEFERRED = 2
 """Some requests found no GPU."""
 
 app = typer.Typer(
+    add_completion=False,
     name="roomie",
     no_args_is_help=True,
     help="Predict how models slow each other on a GPU, and place them so that they do so least.",

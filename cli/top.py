@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def top(
     functions: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FUNCTION]...", help="Only these; default: all."),
+        typer.Argument(metavar="FUNCTION", help="Only these; default: all."),
     ] = None,
     *,
     config: ConfigOption = DEFAULT_CONFIG,

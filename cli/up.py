@@ -42,7 +42,7 @@ _LAST_PORT = 65535
 def up(
     functions: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FUNCTION[=REPLICAS]]...", help="Only these; default: all."),
+        typer.Argument(metavar="FUNCTION[=REPLICAS]", help="Only these; default: all."),
     ] = None,
     *,
     config: ConfigOption = DEFAULT_CONFIG,

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.common import DEFAULT_CONFIG, EXIT_ERROR, ConfigOption, locating, print_error, stdout
+from cli.common import (
+    DEFAULT_CONFIG,
+    EXIT_ERROR,
+    ConfigOption,
+    locating,
+    print_error,
+    stdout,
+    with_examples,
+)
 from dataflow.config import declared_topics, load_config
 from dataflow.errors import VideojamError
 
@@ -19,11 +27,7 @@ if TYPE_CHECKING:
 
 
 def validate(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Check topics.yaml, and all that its functions and ROOMIE are to use; needs no cluster.
-
-    Every plugin is imported, no function is started, every forecaster forecasts once, and kernel
-    profiles are read. Exit code 0: all is well; 1: not.
-    """
+    """Check topics.yaml and all that it names."""
     settings = load_config(config)
     refuse(check_functions(config, settings) + check_roomie(config, settings))
     stdout().print(
@@ -31,6 +35,15 @@ def validate(config: ConfigOption = DEFAULT_CONFIG) -> None:
         f"{len(declared_topics(settings))} topics: valid",
         markup=False,
     )
+
+
+validate.__doc__ = with_examples(
+    "Check topics.yaml, and all that its functions and ROOMIE are to use; needs no cluster.\n\n"
+    "Every plugin is imported, no function is started, every forecaster forecasts once, and kernel "
+    "profiles are read. Exit code 0: all is well; 1: not.",
+    "videojam validate",
+    "videojam validate --config city.yaml",
+)
 
 
 def refuse(faults: Sequence[VideojamError]) -> None:
