@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -21,6 +19,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from cli.common import with_examples
 from dataflow.broker import daemon
 from dataflow.broker.distribution import Progress, ReportProgress, obtain
 from dataflow.broker.embedded import START_TIMEOUT_S, STOP_TIMEOUT_S, BrokerState, EmbeddedBroker
@@ -29,11 +28,13 @@ from dataflow.broker.paths import cache_home, data_home
 from dataflow.broker.prepare import ensure_archive
 from dataflow.broker.settings import DEFAULT_PORT, KAFKA_VERSION, BrokerSettings
 from dataflow.errors import VideojamError
+from dataflow.signals import interrupt, stop_on_signals
 
 STOPPED = 3
 """Exit code of `status` when nothing runs, as for init scripts (LSB)."""
 
 app = typer.Typer(
+    add_completion=False,
     name="broker",
     no_args_is_help=True,
     help="Run a real single-node Apache Kafka on this machine.",
@@ -92,8 +93,15 @@ def _line(step: Progress, what: str) -> str:
 
 
 @app.command(
-    epilog="Examples:  [b]videojam broker start[/]  ·  [b]videojam broker start --port 0[/]  ·  "
-    "[b]videojam broker start --temporary[/]"
+    help=with_examples(
+        "Start the broker, and return when it answers.\n\n"
+        "The first start downloads Apache Kafka (45 MB) into the user's cache folder; later ones "
+        "take seconds and need no network. With --temporary or --foreground the broker ends with "
+        "this command.",
+        "videojam broker start",
+        "videojam broker start --port 0       on a free port",
+        "videojam broker start --temporary    leaves nothing behind",
+    )
 )
 def start(
     *,
@@ -122,16 +130,13 @@ def start(
         float, typer.Option(min=1.0, help="Seconds to wait until the broker answers.")
     ] = START_TIMEOUT_S,
 ) -> None:
-    """Start the broker, and return when it answers.
-
-    The first start downloads Apache Kafka (45 MB) into the user's cache folder; later ones take
-    seconds and need no network. With --temporary or --foreground the broker ends with this command.
-    """
+    """Start the broker."""
     home = data_home()
     if temporary and data_dir is not None:
         raise typer.BadParameter("--temporary chooses the folder itself: leave out --data-dir")
     with _errors(), ExitStack() as stack:
-        stack.enter_context(_terminated_like_ctrl_c())
+        terminated = stop_on_signals(interrupt, again=interrupt, signals=[signal.SIGTERM])
+        stack.enter_context(terminated)  # like Ctrl-C: it cleans up too
         if temporary:
             data_dir = Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="videojam-broker-"))
@@ -167,23 +172,6 @@ def _announce(state: BrokerState) -> None:
     )
 
 
-@contextmanager
-def _terminated_like_ctrl_c() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that it cleans up too."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _stay(broker: EmbeddedBroker, home: Path | None) -> None:
     """Wait for Ctrl-C or the broker's end; stop it."""
     try:
@@ -201,13 +189,13 @@ def _stay(broker: EmbeddedBroker, home: Path | None) -> None:
             daemon.forget(home, broker.state)
 
 
-@app.command(epilog="Example:  [b]videojam broker stop[/]")
+@app.command(help=with_examples("Stop the broker cleanly. Its data stays.", "videojam broker stop"))
 def stop(
     timeout: Annotated[
         float, typer.Option(min=0.0, help="Seconds to wait before the broker is killed.")
     ] = STOP_TIMEOUT_S,
 ) -> None:
-    """Stop the broker cleanly. Its data stays."""
+    """Stop the broker."""
     with _errors():
         with _progress("stopping"):
             state = daemon.stop(data_home(), timeout=timeout)
@@ -218,12 +206,16 @@ def stop(
 
 
 @app.command(
-    epilog="Examples:  [b]videojam broker status[/]  ·  [b]videojam broker status --json[/]"
+    help=with_examples(
+        "Tell whether the broker runs, and where. Exit code 0: it runs, 3: it is stopped.",
+        "videojam broker status",
+        "videojam broker status --json    for programs",
+    )
 )
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Tell whether the broker runs, and where. Exit code 0: it runs, 3: it is stopped."""
+    """Tell whether the broker runs."""
     found = daemon.status(data_home(), now=time.time())
     if as_json:
         typer.echo(json.dumps(asdict(found)))
@@ -257,7 +249,13 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
-@app.command(epilog="Examples:  [b]videojam broker logs -n 50[/]  ·  [b]videojam broker logs -f[/]")
+@app.command(
+    help=with_examples(
+        "Show the broker's log.",
+        "videojam broker logs -n 50",
+        "videojam broker logs -f       until Ctrl-C",
+    )
+)
 def logs(
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="Last lines to show.")] = 20,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
@@ -298,9 +296,14 @@ def _show(file: Path, lines: int, *, until: Callable[[], bool], pause_s: float =
             position = log.tell()
 
 
-@app.command(epilog="Example:  [b]videojam broker prepare[/]")
+@app.command(
+    help=with_examples(
+        "Download Apache Kafka and prepare fast starts, so that `start` needs no network.",
+        "videojam broker prepare",
+    )
+)
 def prepare(kafka_version: Version = KAFKA_VERSION) -> None:
-    """Download Apache Kafka and prepare fast starts, so that `start` needs no network."""
+    """Download Apache Kafka."""
     with _errors():
         cache = cache_home()
         with _progress("preparing") as report:

@@ -6,8 +6,8 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from typing import Annotated
 
@@ -28,6 +28,7 @@ from dataflow.camera import BufferConfig, CameraProducer, CameraStats, WhenFull
 from dataflow.camera.arguments import default_policy
 from dataflow.camera.capture import Pace
 from dataflow.logs import configure_logging
+from dataflow.signals import stop_on_signals
 
 _CLOSE_SECONDS = 10.0
 """How long Ctrl-C waits for deliveries; pressed again it ends at once."""
@@ -73,7 +74,7 @@ def camera(
         WhenFull | None,
         typer.Option(
             help="What becomes of frames when no more may wait. "
-            "[default: drop-oldest; block with --pace fast]",
+            r"\[default: drop-oldest; block with --pace fast]",
             show_default=False,
         ),
     ] = None,
@@ -101,7 +102,7 @@ def camera(
     )
     interrupted = False
     try:
-        with _stop_on_sigterm(producer), _live_line(producer, shown=not quiet and not as_json):
+        with _stopped_by_sigterm(producer), _live_line(producer, shown=not quiet and not as_json):
             producer.run(duration=duration, max_frames=max_frames)
     except KeyboardInterrupt:
         interrupted = True
@@ -160,23 +161,13 @@ def _live_line(producer: CameraProducer, *, shown: bool) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _stop_on_sigterm(producer: CameraProducer) -> Iterator[None]:
+def _stopped_by_sigterm(producer: CameraProducer) -> AbstractContextManager[None]:
     """A supervisor's SIGTERM ends the camera cleanly, with exit code 0."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
+    return stop_on_signals(
         # Not from the handler itself: it may have interrupted the lock that stop() takes.
-        threading.Thread(target=producer.stop).start()
-
-    handler: Callable[..., object] = stop
-    before = signal.signal(signal.SIGTERM, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        lambda _: threading.Thread(target=producer.stop).start(),
+        signals=[signal.SIGTERM],
+    )
 
 
 camera.__doc__ = with_examples(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +59,24 @@ BootstrapOption = Annotated[
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 """``as_json: JsonOption = False``."""
+
+
+class Start(StrEnum):
+    """Where reading a topic begins."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+StartOption = Annotated[
+    Start, typer.Option("--from", help="Everything that Kafka holds, or only what comes.")
+]
+"""``start: StartOption = Start.LATEST``."""
+
+FollowOption = Annotated[
+    bool, typer.Option("--follow/--no-follow", help="Go on at the end, or stop there.")
+]
+"""``follow: FollowOption = True``."""
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 """``yes: YesOption = False``."""
@@ -140,6 +160,31 @@ def effective_config(file: Path, bootstrap_servers: str | None) -> Config:
     return config.model_copy(update={"cluster": cluster})
 
 
+def require_declared(names: Iterable[str], known: Iterable[str], *, what: str, file: Path) -> None:
+    """See that the functions or the pipelines that a command names are declared.
+
+    Args:
+        names: on the command line.
+        known: in the declaration.
+        what: one of them is called: ``function`` or ``pipeline``.
+        file: the declaration.
+
+    Raises:
+        ConfigError: one is not; says which one is meant, perhaps.
+    """
+    declared = list(known)
+    for name in names:
+        if name not in declared:
+            near = difflib.get_close_matches(name, declared, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(
+                f"no {what} {name!r} is declared",
+                file=file,
+                key=f"{what}s",
+                remedy=f"{hint}declared: {', '.join(declared)}",
+            )
+
+
 def located(error: ConfigError, file: Path) -> ConfigError:
     """An error of a loaded declaration, with the file and the line of its key.
 
@@ -154,6 +199,59 @@ def located(error: ConfigError, file: Path) -> ConfigError:
     if error.key.partition(".")[0] not in Config.model_fields:  # of an option
         return error
     return replace(error, file=file, line=locate(file, error.key))
+
+
+@contextmanager
+def locating(file: Path) -> Iterator[None]:
+    """Give errors that name a key of a loaded declaration its file and line; see `located`."""
+    try:
+        yield
+    except ConfigError as error:
+        raise located(error, file) from error
+
+
+@contextmanager
+def writing(file: Path, option: str) -> Iterator[None]:
+    """Say what is wrong with a file, or a folder, that is to be written, and how to name another.
+
+    Args:
+        file: written in the block.
+        option: that names it.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"cannot be written: {error.strerror or error}",
+            file=file,
+            key=option,
+            remedy=f"name another one with {option}",
+        ) from error
+
+
+def check_plot(file: Path) -> None:
+    """See that a plot can be drawn, before the work whose result it shows.
+
+    Raises:
+        ConfigError: the file is of another kind.
+        MissingDependencyError: matplotlib is not installed.
+    """
+    from roomie.plots import pyplot
+
+    if file.suffix not in _PLOTS:
+        raise ConfigError(
+            f"a plot is a {', '.join(_PLOTS)} file",
+            key="--plot",
+            value=str(file),
+            remedy=f"--plot {file.with_suffix('.png').name}",
+        )
+    pyplot()
+
+
+_PLOTS = (".png", ".svg", ".pdf")
 
 
 def open_transport(config: Config, bootstrap_servers: str | None = None) -> KafkaTransport:

@@ -15,6 +15,7 @@ from cli.common import (
     BootstrapOption,
     ConfigOption,
     effective_config,
+    locating,
     open_transport,
     with_examples,
 )
@@ -35,7 +36,7 @@ from dataflow.logs import configure_logging
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dataflow.config import Config
+    from dataflow.config.roomie import RoomieConfig
     from roomie.control.scaling_types import ForecastArrivals
 
 
@@ -76,15 +77,16 @@ def _run(
     from roomie.control.topics import require_topics
 
     settings = effective_config(file, bootstrap_servers)
-    declared_roomie(settings, file)
+    declared = declared_roomie(settings, file)
     with open_transport(settings) as transport:
-        made = build_controller(
-            settings,
-            transport,
-            transport.bootstrap_servers,
-            name,
-            forecast=_forecast(settings),
-        )
+        with locating(file):
+            made = build_controller(
+                settings,
+                transport,
+                transport.bootstrap_servers,
+                name,
+                forecast=declared_forecast(declared),
+            )
         wait_for_broker(transport, wait)
         require_topics(transport, TopicNames(settings.deployment), decides=True)
         collector = ControllerCollector(
@@ -102,41 +104,31 @@ def _run(
             run_controller(made)
 
 
-def _forecast(config: Config) -> ForecastArrivals | None:
-    """The forecaster of arrivals that topics.yaml names.
+def declared_forecast(declared: RoomieConfig) -> ForecastArrivals | None:
+    """The forecaster of arrivals that topics.yaml names; None if it names none.
 
     Raises:
-        ConfigError: there is no such forecaster, or it cannot be made.
+        ConfigError: there is no such forecaster, it cannot be made, or it does not forecast.
     """
-    wanted = None if config.roomie is None else config.roomie.autoscaling.forecaster
+    wanted = declared.autoscaling.forecaster
     if wanted is None:
         return None
-    from collections.abc import Sequence
-
-    import numpy as np
-
-    from forecasting import build_forecaster
+    from forecasting import build_forecaster, check_forecaster
     from forecasting.errors import ForecastingError
+    from roomie.control.forecasts import arrivals_forecast
 
     try:
+        check_forecaster(wanted)
         forecaster = build_forecaster(wanted)
     except ForecastingError as error:
         raise ConfigError(
-            error.message,
+            error.message if error.file is None else f"{error.file}: {error.message}",
             key="roomie.autoscaling.forecaster",
             value=wanted,
             remedy=error.remedy,
         ) from error
-
-    def expected(model: str, arrivals: Sequence[float]) -> float | None:
-        del model
-        if not any(arrivals):
-            return None  # nothing has come yet
-        history = np.asarray([arrivals], dtype=np.float32)
-        mean = float(np.mean(forecaster.forecast(history)))
-        return mean if mean >= 0 else None
-
-    return expected
+    window = forecaster.window
+    return arrivals_forecast(forecaster.forecast, slots=window.history, slot_s=window.slot_seconds)
 
 
 controller.__doc__ = with_examples(

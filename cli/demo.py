@@ -22,6 +22,7 @@ from cli.common import (
     stderr,
     stdout,
     with_examples,
+    writing,
 )
 from cli.demo_report import DemoRun, conclude, take
 from cli.init import default_topics
@@ -104,6 +105,8 @@ def demo(
         file = _declaration(folder, model, kind if video else None)
         config = effective_config(file, servers)
         transport = stack.enter_context(open_transport(config))
+        with writing(out, "--out"):  # before there are topics
+            run.out.mkdir(parents=True, exist_ok=True)
         prepare_topics(config, quiet=True)
         if not keep:
             stack.callback(_remove_topics, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,11 @@ from cli.common import (
     DEFAULT_CONFIG,
     BootstrapOption,
     ConfigOption,
+    FollowOption,
     JsonOption,
+    Start,
+    StartOption,
+    check_plot,
     effective_config,
     open_transport,
     stderr,
@@ -32,9 +37,11 @@ from cli.forecaster_options import (
     read_all,
 )
 from cli.forecaster_train import TRAIN_HELP, train
+from cli.service import stopping_on_signals
 from dataflow.errors import ConfigError
 
 app = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Train, compare and feed the forecasters of load.",
@@ -49,13 +56,6 @@ class By(StrEnum):
 
     PAST = "past"
     FUTURE = "future"
-
-
-class Start(StrEnum):
-    """Where reading begins."""
-
-    EARLIEST = "earliest"
-    LATEST = "latest"
 
 
 @app.command(
@@ -85,7 +85,9 @@ def evaluate(
     ] = "third",
     forecaster: Annotated[
         list[str] | None,
-        typer.Option(help="Which to compare; may be repeated. [default: all]", show_default=False),
+        typer.Option(
+            help=r"Which to compare; may be repeated. \[default: all]", show_default=False
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -97,7 +99,7 @@ def evaluate(
     original: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="A frozen TensorFlow graph [h] -> [k], run by OpenCV's dnn."
+            metavar="FILE", help=r"A frozen TensorFlow graph \[h] -> \[k], run by OpenCV's dnn."
         ),
     ] = None,
     plot: Annotated[
@@ -129,7 +131,7 @@ def evaluate(
         chosen = view.choose(traces, test)
         known = view.forecasters(forecaster or [], model or [], original, window)
         if plot is not None:
-            view.check_plot(plot)
+            check_plot(plot)
         tables = view.compare_at(known, chosen, window, rates, by=by.value)
         if plot is not None:
             view.draw(plot, known, chosen, window, rates[-1])
@@ -144,7 +146,7 @@ def evaluate(
     help=with_examples(
         "Count the vehicles in each frame that the pipelines process, as a trace to train on.\n\n"
         "Reads results, drops and dead letters: what was dropped was demanded too. Ends with "
-        "Ctrl-C, or after --seconds; the file is written then.",
+        "Ctrl-C or SIGTERM, or after --seconds; the file is written then.",
         "videojam forecaster record --out mine.csv                  until Ctrl-C",
         "videojam forecaster record --out mine.csv --seconds 3600   an hour",
         "videojam forecaster record --out mine.csv --from earliest --no-follow",
@@ -157,14 +159,10 @@ def record(
     bootstrap_servers: BootstrapOption = None,
     pipeline: Annotated[
         list[str] | None,
-        typer.Option(help="Only this pipeline; may be repeated. [default: all]"),
+        typer.Option(help=r"Only this pipeline; may be repeated. \[default: all]"),
     ] = None,
-    start: Annotated[
-        Start, typer.Option("--from", help="Everything that Kafka holds, or only what comes.")
-    ] = Start.LATEST,
-    follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Go on at the end, or stop there.")
-    ] = True,
+    start: StartOption = Start.LATEST,
+    follow: FollowOption = True,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long.")] = None,
 ) -> None:
     """Record load."""
@@ -175,16 +173,15 @@ def record(
         transport.check()
         watch = LoadWatch(settings, transport, pipelines=pipeline or (), start=start.value)
         ends = None if seconds is None else time.monotonic() + seconds
-        try:
-            with stderr().status("waiting for results") as status:
-                while ends is None or time.monotonic() < ends:
-                    read = watch.poll()
-                    status.update(f"{len(watch.tally)} frames (Ctrl-C writes {out})")
-                    if not read and not follow and watch.caught_up():
-                        break
-        except KeyboardInterrupt:
-            pass  # that is how one stops recording
-        finally:
-            watch.close()
+        with (
+            closing(watch),
+            stopping_on_signals(quiet=True) as stopping,
+            stderr().status("waiting for results") as status,
+        ):
+            while not stopping.is_set() and (ends is None or time.monotonic() < ends):
+                read = watch.poll()
+                status.update(f"{len(watch.tally)} frames (Ctrl-C writes {out})")
+                if not read and not follow and watch.caught_up():
+                    break
         count = watch.tally.write(out)
     stderr().print(f"{count} frames written to {out}", markup=False)

@@ -39,7 +39,7 @@ TestOption = Annotated[
     typer.Option(
         metavar="NAMES",
         help="Sequences never to train on, separated by commas; '' for none. "
-        "[default: every third]",
+        r"\[default: every third]",
         show_default=False,
     ),
 ]

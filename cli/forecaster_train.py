@@ -78,7 +78,10 @@ def train(
     generated: Annotated[int, typer.Option(min=0, help="Loads from the generators.")] = 1500,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs.")] = 40,
     learning_rate: Annotated[
-        float | None, typer.Option(help="[default: 0.003; 0.001 for dense]", show_default=False)
+        float | None,
+        typer.Option(
+            help=r"Of the first step. \[default: 0.003; 0.001 for dense]", show_default=False
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,

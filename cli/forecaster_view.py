@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from cli.common import writing
 from dataflow.errors import ConfigError
 from forecasting import Window, available, build_forecaster
-from forecasting.errors import ForecasterModelError, MissingExtraError
+from forecasting.errors import ForecasterModelError
 from forecasting.frozen import FrozenGraph
 from forecasting.scoring import REGIMES, By, Forecast, Score, compare
 from forecasting.traces import Trace, every_third, sequence_of
@@ -24,7 +25,6 @@ Tables = dict[str, dict[str, dict[str, Score]]]
 """By frame rate, forecaster and group of windows."""
 
 _PLOTTED = ("last-window", "ewma", "mixture", "original")
-_ENDINGS = (".png", ".svg", ".pdf")
 
 
 def choose(traces: Sequence[Trace], test: str) -> list[Trace]:
@@ -142,30 +142,6 @@ def _has(scores: Mapping[str, Mapping[str, Score]], group: str) -> bool:
     return any(group in found for found in scores.values())
 
 
-def check_plot(file: Path) -> None:
-    """Find out before the work whether it can be drawn.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-        ConfigError: the file is of another kind.
-    """
-    if file.suffix not in _ENDINGS:
-        raise ConfigError(
-            f"a plot is a {', '.join(_ENDINGS)} file",
-            key="--plot",
-            value=str(file),
-            remedy=f"--plot {file.with_suffix('.png').name}",
-        )
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise MissingExtraError(
-            f"matplotlib, which draws, cannot be imported: {error}",
-            remedy="pip install 'videojam[plot]', or leave --plot out",
-        ) from error
-    mpl.use("Agg")  # there may be no screen
-
-
 def draw(
     file: Path, known: Mapping[str, Forecast], traces: Sequence[Trace], window: Window, fps: float
 ) -> None:
@@ -203,11 +179,5 @@ def draw(
         if row == 1:
             axes.legend(fontsize=8, ncols=len(shown) + 1, loc="upper right")
     axes.set_xlabel("seconds")
-    try:
+    with writing(file, "--plot"):
         figure.savefig(file, dpi=110)
-    except OSError as error:
-        raise ConfigError(
-            f"the plot cannot be written: {error.strerror or error}",
-            file=file,
-            remedy="choose another --plot",
-        ) from error

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import dataflow
-from cli.common import stdout
+from cli.common import stdout, with_examples
 from dataflow.errors import ConfigError
 
 _SHIPPED = "default_topics.yaml"
@@ -18,11 +18,11 @@ _SHIPPED = "default_topics.yaml"
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Where to write it.", file_okay=False)
+        Path, typer.Argument(metavar="DIR", help="Where to write it.", file_okay=False)
     ] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing one.")] = False,
 ) -> None:
-    """Write a commented topics.yaml with the two pipelines that ship."""
+    """Write a commented topics.yaml."""
     target = folder / "topics.yaml"
     text = default_topics()
     try:
@@ -40,6 +40,13 @@ def init(
     option = "" if folder == Path() else f" --config {target}"
     stdout().print(f"wrote {target}", markup=False)
     stdout().print(f"next: videojam topics plan{option}", style="dim", markup=False)
+
+
+init.__doc__ = with_examples(
+    "Write a commented topics.yaml with the two pipelines that ship.",
+    "videojam init              here",
+    "videojam init city-north   in a folder, which is made if need be",
+)
 
 
 def default_topics() -> str:

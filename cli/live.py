@@ -30,7 +30,7 @@ IntervalOption = Annotated[
         "--interval",
         metavar="SECONDS",
         min=0.1,
-        help="Pause between looks. [default: 1; 10 for lines without a terminal]",
+        help=r"Pause between looks. \[default: 1; 10 for lines without a terminal]",
         show_default=False,
     ),
 ]
@@ -77,9 +77,12 @@ def wait_ready(
 
     Raises:
         BrokerError: it cannot be; says why.
+        KeyboardInterrupt: nobody waits any more: what is there would be half a picture.
     """
     deadline = time.monotonic() + _READY_SECONDS
-    while not source.wait_ready(0.1) and not stopping.is_set():
+    while not source.wait_ready(0.1):
+        if stopping.is_set():
+            raise KeyboardInterrupt
         fault = source.fault()
         if fault is not None:
             told = f"cannot read {what}: {fault}"

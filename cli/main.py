@@ -28,7 +28,7 @@ class Mount(NamedTuple):
 
 MOUNTS = (
     Mount("init", "cli.init:init", "Write a commented topics.yaml to start from."),
-    Mount("validate", "cli.validate:validate", "Check topics.yaml and its functions' parameters."),
+    Mount("validate", "cli.validate:validate", "Check topics.yaml and all that it names."),
     Mount("topics", "cli.topics:app", "Compare topics.yaml with the cluster, and apply it."),
     Mount("schema", "cli.schema:schema", "Print the JSON Schemas of topics.yaml and of records."),
     Mount("broker", "cli.broker:app", "Start, stop and inspect a local Apache Kafka."),

@@ -36,7 +36,7 @@ _SILENT_SECONDS = 5.0
 def models(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL]...", help="Only these; default: all."),
+        typer.Argument(metavar="MODEL", help="Only these; default: all."),
     ] = None,
     *,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -198,6 +198,8 @@ def log(
                     kept, live = [], True
                     if not follow:
                         return
+            if not live:
+                raise KeyboardInterrupt  # what was read until then would be half of it
         finally:
             reader.close()
 

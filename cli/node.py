@@ -32,7 +32,7 @@ from dataflow.errors import ConfigError
 from dataflow.logs import configure_logging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from roomie.control.hardware import LocalGpu
     from roomie.control.serving import Serving
@@ -159,13 +159,6 @@ def node(
         visible=[g.uuid for g in found if g.uuid] if device else [],
     )
 
-    def used_bytes() -> dict[str, int]:
-        return {
-            f"{name}/{number}": entry.used_bytes
-            for number, entry in enumerate(refresh())
-            if entry.used_bytes is not None
-        }
-
     names = TopicNames(settings.deployment)
     with open_transport(settings) as transport:
         wait(transport, wait_for_broker)
@@ -188,7 +181,7 @@ def node(
             transport,
             names,
             gpus=tuple(report(name, number, entry) for number, entry in enumerate(found)),
-            used_bytes=used_bytes,
+            used_bytes=lambda: used_bytes(name, found, refresh()),
         )
         _log.info("%s offers %s", name, ", ".join(entry.device for entry in found))
         with stop_on_signals(lambda _: agent.stop()):
@@ -207,10 +200,26 @@ node.__doc__ = with_examples(
 )
 
 
+def used_bytes(worker: str, offered: Sequence[LocalGpu], now: Sequence[LocalGpu]) -> dict[str, int]:
+    """Memory taken on each GPU that a worker offers, where the driver tells.
+
+    Args:
+        worker: its name, of which the GPUs' ids are made.
+        offered: the GPUs, in the order in which they were announced.
+        now: what the driver says at this moment: in another order, perhaps, or not of all of them.
+    """
+    ids = {gpu.uuid: f"{worker}/{number}" for number, gpu in enumerate(offered) if gpu.uuid}
+    return {
+        ids[gpu.uuid]: gpu.used_bytes
+        for gpu in now
+        if gpu.uuid in ids and gpu.used_bytes is not None
+    }
+
+
 def _gpus(
     declared: list[str], chosen: list[str], table: DeviceTable
 ) -> tuple[tuple[LocalGpu, ...], Callable[[], tuple[LocalGpu, ...]]]:
-    """What this worker offers, and a function that tells it anew.
+    """What this worker offers, and a function that tells what the machine has by then.
 
     Raises:
         ConfigError: nothing is there.
@@ -230,7 +239,7 @@ def _gpus(
             remedy="declare one, for example --gpu T4: models then run on the processor; "
             "`videojam roomie devices` lists the kinds",
         )
-    return found, lambda: choose(driver.gpus(table), chosen)
+    return found, lambda: driver.gpus(table)
 
 
 def _folder(name: str, triton: str | None, repository: Path | None) -> Path:

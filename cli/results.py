@@ -13,18 +13,22 @@ from cli.common import (
     DEFAULT_CONFIG,
     BootstrapOption,
     ConfigOption,
+    FollowOption,
+    Start,
+    StartOption,
     effective_config,
     open_transport,
+    require_declared,
     stderr,
     stdout,
     with_examples,
+    writing,
 )
-from dataflow.errors import ConfigError, ImageError
+from dataflow.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dataflow.config import Config
     from dataflow.results import Result
     from dataflow.viewing import JoinedFrame, ResultWatch
 
@@ -38,16 +42,9 @@ class Form(StrEnum):
     VIDEO = "video"
 
 
-class Start(StrEnum):
-    """Where reading begins."""
-
-    EARLIEST = "earliest"
-    LATEST = "latest"
-
-
 def results(
     pipelines: Annotated[
-        list[str] | None, typer.Argument(metavar="[PIPELINE]...", help="Default: all.")
+        list[str] | None, typer.Argument(metavar="PIPELINE", help="Default: all.")
     ] = None,
     *,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -55,12 +52,8 @@ def results(
     form: Annotated[
         Form, typer.Option("--as", help="A line or a JSON line a result; pictures; a video.")
     ] = Form.TABLE,
-    start: Annotated[
-        Start, typer.Option("--from", help="Everything that Kafka holds, or only what comes.")
-    ] = Start.LATEST,
-    follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Go on at the end, or stop there.")
-    ] = True,
+    start: StartOption = Start.LATEST,
+    follow: FollowOption = True,
     camera: Annotated[
         list[str] | None, typer.Option(help="Only this camera; may be repeated.")
     ] = None,
@@ -77,7 +70,8 @@ def results(
     from dataflow.viewing import ResultWatch
 
     settings = effective_config(config, bootstrap_servers)
-    chosen = _known(pipelines or [], settings, config)
+    chosen = pipelines or []
+    require_declared(chosen, settings.pipelines, what="pipeline", file=config)
     wanted = set(camera or ())
     drawn = form in (Form.PICTURES, Form.VIDEO)
     with open_transport(settings) as transport:
@@ -114,18 +108,6 @@ results.__doc__ = with_examples(
     "videojam results --as pictures --out found -n 100  annotated frames",
     "videojam results --as video --camera gate-1        one video a camera, until Ctrl-C",
 )
-
-
-def _known(pipelines: list[str], config: Config, file: Path) -> list[str]:
-    for name in pipelines:
-        if name not in config.pipelines:
-            raise ConfigError(
-                f"no pipeline {name!r} is declared",
-                file=file,
-                key="pipelines",
-                remedy=f"declared: {', '.join(config.pipelines)}",
-            )
-    return pipelines
 
 
 def _results(watch: ResultWatch, *, follow: bool) -> Iterator[Result]:
@@ -185,7 +167,8 @@ def _draw(
 
     from dataflow.viewing import annotate
 
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out, "--out"):
+        out.mkdir(parents=True, exist_ok=True)
     writers: dict[str, cv2.VideoWriter] = {}
     count = missing = 0
     shown = time.monotonic()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.common import JsonOption, stderr, stdout, with_examples
+from cli.common import JsonOption, check_plot, stderr, stdout, with_examples, writing
 from cli.models import LOG_HELP, log
 from cli.roomie_recording import IMPORT_HELP, PROFILE_HELP, DevicesOption, import_, profile
 from dataflow.errors import ConfigError
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from roomie.interference import Mode
     from roomie.placers import Placer
     from roomie.plans import Plan
+    from roomie.profiles import ProfileStore
 
 EXIT_DEFERRED = 2
 """Some requests found no GPU."""
 
 app = typer.Typer(
+    add_completion=False,
     name="roomie",
     no_args_is_help=True,
     help="Predict how models slow each other on a GPU, and place them so that they do so least.",
@@ -64,7 +66,8 @@ GammaOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(help="Of whatever a placer draws.")]
 PlotOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="PNG to draw; needs the extra `plot`.")
+    Path | None,
+    typer.Option(metavar="FILE", help=".png, .svg or .pdf to draw; needs the extra `plot`."),
 ]
 
 
@@ -92,18 +95,14 @@ def _costs(
 
 
 def _problem(
-    cluster: Path, workload: Path, state: Path | None, devices: Path | None
-) -> tuple[DeviceTable, ClusterState, list[Request]]:
-    from roomie.declarations import (
-        load_cluster,
-        load_state,
-        load_workload,
-    )
-    from roomie.devices import load_devices
+    cluster: Path, workload: Path, state: Path | None, table: DeviceTable, profiles: ProfileStore
+) -> tuple[ClusterState, list[Request]]:
+    from roomie.declarations import load_cluster, load_state, load_workload
 
-    table = load_devices(devices)
-    empty = load_cluster(cluster, table)
-    return table, empty if state is None else load_state(state, empty), load_workload(workload)
+    before = load_cluster(cluster, table)
+    if state is not None:
+        before = load_state(state, before, profiles=profiles)
+    return before, load_workload(workload, profiles=profiles, state=before)
 
 
 @app.command(
@@ -145,10 +144,12 @@ def place(
     """See the help above."""
     from cli.roomie_view import plan_as_json, print_plan
     from roomie.declarations import state_as_json
+    from roomie.devices import load_devices
     from roomie.plans import predict
 
-    table, before, requests = _problem(cluster, workload, state, devices)
+    table = load_devices(devices)
     costs = _costs(profiles, table, mode, alignment, gamma)
+    before, requests = _problem(cluster, workload, state, table, costs.store)
     chosen = _placer(placer, costs, seed=seed, limit=limit, moves=moves)
     plan = chosen.place(before, requests)
     prediction = predict(plan.state, costs)
@@ -159,7 +160,8 @@ def place(
         if explain:
             stdout().print(plan.explain(), markup=False)
     if out is not None:
-        out.write_text(state_as_json(plan.state), encoding="utf-8")
+        with writing(out, "--out"):
+            out.write_text(state_as_json(plan.state), encoding="utf-8")
     _end(plan)
 
 
@@ -185,7 +187,8 @@ def _placer(name: str, costs: PairCosts, *, seed: int, limit: float | None, move
 
 def _end(plan: Plan) -> None:
     for decision in plan.deferred:
-        stderr().print(f"deferred: {decision.request.id}", style="yellow", markup=False)
+        lines = (f"deferred: {decision.request.id}", *(f"  - {why}" for why in decision.reasons))
+        stderr().print("\n".join(lines), style="yellow", markup=False)
     if plan.deferred:
         raise typer.Exit(EXIT_DEFERRED)
 
@@ -215,14 +218,16 @@ def compare(
     """See the help above."""
     from cli.roomie_view import comparison_as_json, print_comparison
     from dataflow.errors import VideojamError
+    from roomie.devices import load_devices
     from roomie.placers import available, build_placer
     from roomie.plans import Prediction, predict
-    from roomie.plots import draw_comparison, pyplot
+    from roomie.plots import draw_comparison
 
     if plot is not None:
-        pyplot()  # absent matplotlib is known before the work is done
-    table, before, requests = _problem(cluster, workload, state, devices)
+        check_plot(plot)
+    table = load_devices(devices)
     costs = _costs(profiles, table, mode, alignment, gamma)
+    before, requests = _problem(cluster, workload, state, table, costs.store)
     found: dict[str, tuple[Plan, Prediction]] = {}
     for name in available():
         try:
@@ -236,7 +241,8 @@ def compare(
     else:
         print_comparison(found, stdout())
     if plot is not None:
-        draw_comparison(plot, {name: prediction for name, (_, prediction) in found.items()})
+        with writing(plot, "--plot"):
+            draw_comparison(plot, {name: prediction for name, (_, prediction) in found.items()})
         stderr().print(f"wrote {plot}", markup=False)
 
 
@@ -268,10 +274,10 @@ def interference(
     from cli.roomie_view import pair_as_json, print_pair
     from roomie.devices import load_devices
     from roomie.pairs import examine_pair, parse_variant
-    from roomie.plots import draw_pair, pyplot
+    from roomie.plots import draw_pair
 
     if plot is not None:
-        pyplot()
+        check_plot(plot)
     table = load_devices(devices)
     costs = _costs(profiles, table, "dominant", "expected", "count")
     kind = table.device(device)
@@ -282,7 +288,8 @@ def interference(
     else:
         print_pair(report, stdout())
     if plot is not None:
-        draw_pair(plot, report, policy)
+        with writing(plot, "--plot"):
+            draw_pair(plot, report, policy)
         stderr().print(f"wrote {plot}", markup=False)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.common import stderr, stdout, with_examples
+from cli.common import stderr, stdout, with_examples, writing
 from cli.values import seconds, size
 from dataflow.errors import ConfigError
 
@@ -62,7 +62,8 @@ def profile(
             )
         _report_profile(recorded[-1])
     file = out / file_name(recorded[0])
-    write_profiles(file, recorded)
+    with writing(file, "--out"):
+        write_profiles(file, recorded)
     stdout().print(f"wrote {file}", markup=False)
 
 
@@ -124,7 +125,8 @@ def import_(
     _report_profile(made)
     stdout().print(made.note, markup=False)
     target = out / file_name(made).replace(".jsonl.gz", f"-{batch}.jsonl.gz")
-    write_profiles(target, [made])
+    with writing(target, "--out"):
+        write_profiles(target, [made])
     stdout().print(f"wrote {target}", markup=False)
 
 

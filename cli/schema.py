@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from cli.common import with_examples
+
 
 class Which(StrEnum):
     """A published schema."""
@@ -28,7 +30,7 @@ def schema(
         ),
     ] = Which.TOPICS,
 ) -> None:
-    """Print the JSON Schema of topics.yaml, with which editors check it, or of records."""
+    """Print a JSON Schema."""
     from dataflow.schema import result_schema, topics_schema
     from roomie.control.schema import order_schema, placement_schema, status_schema
 
@@ -40,3 +42,10 @@ def schema(
         Which.STATUS: status_schema,
     }
     typer.echo(json.dumps(make[which](), indent=2, ensure_ascii=False))
+
+
+schema.__doc__ = with_examples(
+    "Print the JSON Schema of topics.yaml, with which editors check it, or of records.",
+    "videojam schema > topics.schema.json",
+    "videojam schema result      of what `videojam results --as json` prints",
+)

@@ -16,7 +16,7 @@ import typer
 from cli.common import EXIT_ERROR, stderr
 from dataflow.errors import VideojamError
 from dataflow.logs import LogFormat
-from dataflow.signals import stop_on_signals
+from dataflow.signals import interrupt, stop_on_signals
 
 WaitOption = Annotated[
     float,
@@ -115,9 +115,6 @@ def stopping_on_signals(*, quiet: bool = False) -> Iterator[threading.Event]:
         stopping.set()
         if number == signal.SIGINT and not quiet:
             stderr().print("\nstopping; press Ctrl-C again to leave at once")
-
-    def interrupt(_: signal.Signals) -> None:
-        raise KeyboardInterrupt
 
     with stop_on_signals(stop, again=interrupt):
         yield stopping

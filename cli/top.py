@@ -15,12 +15,12 @@ from cli.common import (
     JsonOption,
     effective_config,
     open_transport,
+    require_declared,
     stdout,
     with_examples,
 )
 from cli.live import IntervalOption, OnceOption, View, show, wait_ready
 from cli.service import stopping_on_signals
-from dataflow.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def top(
     functions: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FUNCTION]...", help="Only these; default: all."),
+        typer.Argument(metavar="FUNCTION", help="Only these; default: all."),
     ] = None,
     *,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -88,14 +88,7 @@ def chosen(names: list[str], config: Config, file: Path) -> dict[str, int]:
     Raises:
         ConfigError: an unknown function.
     """
-    for name in names:
-        if name not in config.functions:
-            raise ConfigError(
-                f"no function {name!r} is declared",
-                file=file,
-                key="functions",
-                remedy=f"declared: {', '.join(config.functions)}",
-            )
+    require_declared(names, config.functions, what="function", file=file)
     return {
         name: function.replicas
         for name, function in config.functions.items()

@@ -56,6 +56,7 @@ AllowShrinkOption = Annotated[
 ]
 
 app = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     help=with_examples(
         "Compare topics.yaml with the cluster, show the difference, and apply it.",
@@ -156,7 +157,7 @@ def delete(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME...",
+            metavar="NAME",
             help="Functions or pipelines; functions.NAME or pipelines.NAME where both have it.",
         ),
     ] = None,

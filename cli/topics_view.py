@@ -23,7 +23,7 @@ def human(key: str, value: str | None) -> str:
     """A config's value as topics.yaml would write it: ``604800000`` of retention.ms is ``7d``."""
     if value is None:
         return "unset"
-    if not value.removeprefix("-").isdigit():
+    if not value.removeprefix("-").isdecimal():
         return value
     number = int(value)
     if number < 0 and key.startswith("retention."):

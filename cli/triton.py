@@ -22,6 +22,7 @@ STOPPED = 3
 _DEFAULT = "triton"
 
 app = typer.Typer(
+    add_completion=False,
     name="triton",
     no_args_is_help=True,
     help="Run a real Triton server on this machine.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +17,14 @@ from cli.common import (
     ConfigOption,
     effective_config,
     open_transport,
-    print_error,
+    require_declared,
     stderr,
     stdout,
     with_examples,
+    writing,
 )
 from cli.service import LogFormatOption, LogLevelOption, stopping_on_signals
-from cli.validate import check_functions
+from cli.validate import check_functions, refuse
 from dataflow.errors import ConfigError
 from dataflow.logs import LogFormat, configure_logging, message_of
 
@@ -41,7 +42,7 @@ _LAST_PORT = 65535
 def up(
     functions: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FUNCTION[=REPLICAS]]...", help="Only these; default: all."),
+        typer.Argument(metavar="FUNCTION[=REPLICAS]", help="Only these; default: all."),
     ] = None,
     *,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -83,12 +84,10 @@ def up(
     settings = effective_config(config, bootstrap_servers)
     replicas = chosen_replicas(functions or [], settings, config)
     check_ports(metrics_port_base, sum(replicas.values()))
-    faults = check_functions(config, settings)
-    for fault in faults:
-        print_error(fault)
-    if faults:
-        raise typer.Exit(1)
+    refuse(check_functions(config, settings))
     logs = log_dir or data_home() / "logs" / settings.deployment
+    with writing(logs, "--log-dir"):
+        logs.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stopping = stack.enter_context(stopping_on_signals())
         if broker:
@@ -149,16 +148,15 @@ def chosen_replicas(words: list[str], config: Config, file: Path) -> dict[str, i
     chosen: dict[str, int] = {}
     for word in words:
         name, equals, count = word.partition("=")
-        function = config.functions.get(name)
-        if function is None:
+        require_declared([name], config.functions, what="function", file=file)
+        function = config.functions[name]
+        if equals and not count.isdecimal():
             raise ConfigError(
-                f"no function {name!r} is declared",
-                file=file,
-                key="functions",
-                remedy=f"declared: {', '.join(config.functions)}",
+                "the number of replicas must be a whole number",
+                key="FUNCTION=REPLICAS",
+                value=word,
+                remedy=f"for example {name}=2",
             )
-        if equals and not count.isdigit():
-            raise ConfigError("the number of replicas must be a whole number", value=word)
         chosen[name] = int(count) if equals else function.replicas
         if chosen[name] > function.partitions:
             raise ConfigError(
@@ -185,8 +183,7 @@ def check_ports(base: int | None, workers: int) -> None:
         )
 
 
-@contextmanager
-def own_broker(config: Config) -> Iterator[EmbeddedBroker]:
+def own_broker(config: Config) -> AbstractContextManager[EmbeddedBroker]:
     """An embedded broker at the address that the declaration names, for as long as we run.
 
     Raises:
@@ -196,20 +193,14 @@ def own_broker(config: Config) -> Iterator[EmbeddedBroker]:
     from dataflow.broker.paths import data_home
 
     host, _, port = config.cluster.bootstrap_servers.partition(":")
-    if host not in ("localhost", "127.0.0.1") or not port.isdigit():
+    if host not in ("localhost", "127.0.0.1") or not port.isdecimal():
         raise ConfigError(
             "--broker runs a broker on this machine, but the cluster is elsewhere",
             key="cluster.bootstrap_servers",
             value=config.cluster.bootstrap_servers,
             remedy="leave --broker out, or set localhost:9092",
         )
-    embedded = EmbeddedBroker(BrokerSettings(data_dir=data_home() / "broker", port=int(port)))
-    with stderr().status("starting a Kafka broker (the first time, it is downloaded)"):
-        embedded.start()
-    try:
-        yield embedded
-    finally:
-        embedded.stop()
+    return _started(EmbeddedBroker(BrokerSettings(data_dir=data_home() / "broker", port=int(port))))
 
 
 @contextmanager
@@ -220,11 +211,17 @@ def own_or_outside_broker(bootstrap_servers: str | None, folder: Path) -> Iterat
     if bootstrap_servers is not None:
         yield bootstrap_servers
         return
-    embedded = EmbeddedBroker(BrokerSettings(data_dir=folder / "broker", port=0))
+    temporary = EmbeddedBroker(BrokerSettings(data_dir=folder / "broker", port=0))
+    with _started(temporary) as embedded:
+        yield embedded.bootstrap_servers
+
+
+@contextmanager
+def _started(embedded: EmbeddedBroker) -> Iterator[EmbeddedBroker]:
     with stderr().status("starting a Kafka broker (the first time, it is downloaded)"):
         embedded.start()
     try:
-        yield embedded.bootstrap_servers
+        yield embedded
     finally:
         embedded.stop()
 

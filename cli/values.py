@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from dataflow.config.units import parse_duration
 from dataflow.errors import ConfigError
+
+_BARE_NUMBER = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)
 
 
 def size(key: str, text: str) -> int:
@@ -37,7 +41,7 @@ def seconds(key: str, text: str) -> float:
         ConfigError: it is no duration.
     """
     try:
-        return parse_duration(text if not text.replace(".", "", 1).isdigit() else float(text))
+        return parse_duration(float(text) if _BARE_NUMBER.fullmatch(text) else text)
     except ValueError as error:
         raise ConfigError(
             str(error), key=key, value=text, remedy="for example 50ms or 5m"

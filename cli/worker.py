@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +12,8 @@ from cli.common import (
     BootstrapOption,
     ConfigOption,
     effective_config,
-    located,
+    locating,
+    require_declared,
     with_examples,
 )
 from cli.service import (
@@ -69,30 +69,11 @@ def worker(
     )
     context = {"function": function, "replica": options.name}
     configure_logging(log_level, log_format, context=context)
-    settings = with_parameters(
-        _settings(config, bootstrap_servers, function), function, parameter or []
-    )
-    try:
+    declared = effective_config(config, bootstrap_servers)
+    require_declared([function], declared.functions, what="function", file=config)
+    settings = with_parameters(declared, function, parameter or [])
+    with locating(config):
         run_worker(settings, options)
-    except ConfigError as error:
-        raise located(error, config) from error
-
-
-def _settings(file: Path, bootstrap_servers: str | None, function: str) -> Config:
-    """The declaration, in which the function must be.
-
-    Raises:
-        ConfigError: it is not, or the file is missing or wrong.
-    """
-    settings = effective_config(file, bootstrap_servers)
-    if function not in settings.functions:
-        raise ConfigError(
-            f"no function {function!r} is declared",
-            file=file,
-            key="functions",
-            remedy=f"declared: {', '.join(settings.functions)}",
-        )
-    return settings
 
 
 def with_parameters(config: Config, function: str, words: list[str]) -> Config:

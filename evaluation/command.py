@@ -12,21 +12,20 @@ absent matplotlib. It exits with
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import typer
 
 from dataflow.errors import ConfigError, MissingDependencyError, VideojamError
+from dataflow.signals import stop_on_signals
 from forecasting.errors import ForecastingError, MissingExtraError
 from roomie.plots import pyplot
 
@@ -93,29 +92,21 @@ def _readable_errors() -> Iterator[None]:
         sys.exit(EXIT_WRONG if wrong and not isinstance(error, MissingExtraError) else EXIT_FAILED)
 
 
-@contextmanager
-def _ending_on_signals() -> Iterator[None]:
+def _ending_on_signals() -> AbstractContextManager[None]:
     """SIGTERM unwinds the stack as Ctrl-C does; a second of either does not disturb the first."""
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        for each in before:
-            signal.signal(each, lambda _number, _frame: None)
+    def end(number: signal.Signals) -> NoReturn:
         typer.echo("ending what was started ...", err=True)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(EXIT_TERMINATED)
 
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as in the background of a script
-            # No handler outside the main thread, where tests may run.
-            with contextlib.suppress(ValueError):
-                before[number] = signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    heard = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN  # as in the background of a script
+    ]
+    return stop_on_signals(end, again=lambda _: None, signals=heard)
 
 
 def load(module: str, *, extra: str) -> Any:

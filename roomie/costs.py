@@ -94,16 +94,12 @@ class PairCosts:
         return found
 
     def _unknown(self, variant: Variant) -> PlacementError:
-        known = [str(other.batch) for other in self.variants if other.model == variant.model]
-        if known:
-            return PlacementError(
-                f"no profile of {variant.model} at batch size {variant.batch}\n"
-                f"  remedy: profiled batch sizes: {', '.join(known)}"
-            )
-        return PlacementError(
-            f"no profile of the model {variant.model!r}\n"
-            f"  remedy: profiled models: {', '.join(self.store.models)}"
+        what = (
+            f"{variant.model} at batch size {variant.batch}"
+            if variant.model in self.store.models
+            else f"the model {variant.model!r}"
         )
+        return PlacementError(f"no profile of {what}\n  remedy: {self.store.remedy(variant.model)}")
 
     def on(self, device: Device, variants: Iterable[int]) -> DeviceCosts:
         """Costs on a device, in which these variants and all pairs of them are filled in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from dataflow.config.units import Duration
 from roomie.cluster import ClusterState, Gpu, Instance, Request, Spread
 from roomie.devices import DeviceTable
 from roomie.errors import ClusterError, DeviceError
-from roomie.profiles import Variant
+from roomie.profiles import ProfileStore, Variant
 
 _Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}$")]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -152,17 +153,29 @@ def load_cluster(file: Path, devices: DeviceTable) -> ClusterState:
     return ClusterState(gpus)
 
 
-def load_workload(file: Path) -> list[Request]:
+def load_workload(
+    file: Path, *, profiles: ProfileStore | None = None, state: ClusterState | None = None
+) -> list[Request]:
     """Requests in the order of the file.
+
+    Args:
+        file: the workload.
+        profiles: models and batch sizes that may be named; any when None.
+        state: what runs where they are to be placed, whose ids are taken.
 
     Raises:
         ConfigError: the file cannot be read or declares something wrong.
-        ClusterError: two instances have one name.
+        ClusterError: two instances have one name, a name is taken, or a model has no profile.
     """
     declared = load_declaration(file, WorkloadFile, remedy="see docs/roomie.md for an example")
     requests: list[Request] = []
     for name, entry in declared.requests.items():
+        key = f"requests.{name}"
+        if profiles is not None:
+            _check_profiled(file, key, entry, profiles)
         ids = [name] if entry.instances == 1 else [f"{name}-{i}" for i in range(entry.instances)]
+        if state is not None:
+            _check_free(file, key, ids, state)
         requests += [_request(each, entry) for each in ids]
     twice = [name for name, count in Counter(r.id for r in requests).items() if count > 1]
     if twice:
@@ -174,6 +187,41 @@ def load_workload(file: Path) -> list[Request]:
             remedy="rename one: NAME-0 and so on are taken by those with several instances",
         )
     return requests
+
+
+def _check_profiled(
+    file: Path, key: str, entry: RequestDeclaration, profiles: ProfileStore
+) -> None:
+    if entry.model not in profiles.models:
+        wrong, value, message = f"{key}.model", str(entry.model), "no profile of this model"
+    elif entry.batch is not None and Variant(entry.model, entry.batch) not in profiles.variants:
+        wrong, value = f"{key}.batch", str(entry.batch)
+        message = f"no profile of {entry.model} at this batch size"
+    else:
+        return
+    raise ClusterError(
+        message,
+        file=file,
+        line=locate(file, wrong),
+        key=wrong,
+        value=value,
+        remedy=profiles.remedy(entry.model),
+    )
+
+
+def _check_free(file: Path, key: str, ids: Sequence[str], state: ClusterState) -> None:
+    for name in ids:
+        if name in state.instances:
+            row, _ = state.instances[name]
+            raise ClusterError(
+                f"an instance of this name runs on {state.gpus[row].id} already",
+                file=file,
+                line=locate(file, key),
+                key=key,
+                value=name,
+                remedy="rename the request, or place it on a cluster without that instance "
+                "(leave out --state)",
+            )
 
 
 def _request(name: str, entry: RequestDeclaration) -> Request:
@@ -189,12 +237,20 @@ def _request(name: str, entry: RequestDeclaration) -> Request:
     )
 
 
-def load_state(file: Path, empty: ClusterState) -> ClusterState:
+def load_state(
+    file: Path, empty: ClusterState, *, profiles: ProfileStore | None = None
+) -> ClusterState:
     """The cluster with the instances of a file.
+
+    Args:
+        file: the state.
+        empty: the cluster.
+        profiles: models and batch sizes that may be named; any when None.
 
     Raises:
         ConfigError: the file cannot be read or declares something wrong.
-        ClusterError: a GPU is not in the cluster, or two instances have one id.
+        ClusterError: a GPU is not in the cluster, two instances have one id, or a model has no
+            profile.
     """
     declared = load_declaration(
         file, StateFile, remedy="write one with `videojam roomie place --out FILE`"
@@ -223,6 +279,8 @@ def load_state(file: Path, empty: ClusterState) -> ClusterState:
                 remedy="give each an id of its own",
             )
         seen.add(entry.id)
+        if profiles is not None:
+            _check_profiled(file, key, entry, profiles)
         residents[rows[entry.gpu]].append(
             Instance(request=_request(entry.id, entry), variant=Variant(entry.model, entry.batch))
         )

@@ -108,7 +108,8 @@ def _profile(store: ProfileStore, device: Device, variant: Variant) -> Profile:
         remedy = (
             f"batch sizes profiled for it: {', '.join(map(str, known))}"
             if known
-            else f"models profiled: {', '.join(store.models)}; for other GPUs, record profiles"
+            else f"{store.meant(variant.model)}models profiled: {', '.join(store.models)}; "
+            "for other GPUs, record profiles"
         )
         raise PlacementError(f"no profile of {variant} for {device.name}\n  remedy: {remedy}")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -271,6 +272,18 @@ class ProfileStore:
     def variants(self) -> tuple[Variant, ...]:
         """All models and batch sizes, sorted."""
         return tuple(sorted({variant for _, variant in self._profiles}))
+
+    def remedy(self, model: str) -> str:
+        """What to do where a model, or a batch size of it, has no profile."""
+        sizes = [str(variant.batch) for variant in self.variants if variant.model == model]
+        if sizes:
+            return f"profiled batch sizes: {', '.join(sizes)}"
+        return f"{self.meant(model)}profiled models: {', '.join(self.models)}"
+
+    def meant(self, model: str) -> str:
+        """A question that begins a remedy, where only a model of a similar name has a profile."""
+        near = difflib.get_close_matches(model, self.models, n=1)
+        return f"did you mean {near[0]!r}? " if near and model not in self.models else ""
 
     def batches(self, model: str, device: Device) -> tuple[int, ...]:
         """Batch sizes for which `find` has an answer, ascending."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dataflow.signals import stop_on_signals
+from dataflow.signals import interrupt, stop_on_signals
 
 
 class Clock:
@@ -42,16 +43,32 @@ def test_the_first_signal_stops_and_a_later_one_is_for_the_impatient(
 
 def test_the_second_may_interrupt() -> None:
     clock = Clock()
-
-    def interrupt(_: signal.Signals) -> None:
-        raise KeyboardInterrupt
-
     with stop_on_signals(lambda _: None, again=interrupt, monotonic=clock):
         signal.raise_signal(signal.SIGTERM)
         clock.now = 5.0
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_only_what_is_named_is_listened_to() -> None:
+    heard: list[signal.Signals] = []
+    before = signal.getsignal(signal.SIGINT)
+    with stop_on_signals(heard.append, signals=[signal.SIGTERM]):
+        assert signal.getsignal(signal.SIGINT) == before
+        signal.raise_signal(signal.SIGTERM)
+    assert heard == [signal.SIGTERM]
+
+
+def test_outside_the_main_thread_nothing_is_listened_to() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work() -> object:
+        with stop_on_signals(lambda _: None):
+            return signal.getsignal(signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(work).result() == before
 
 
 _STUBBORN = """

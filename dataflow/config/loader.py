@@ -37,16 +37,7 @@ def load_config(path: Path | str, *, environment: Mapping[str, str] = os.environ
         ConfigError: the file is missing, is not YAML, or declares something wrong.
     """
     file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(
-            "no such file",
-            file=file,
-            remedy="run `videojam init` to write one, or name yours with --config FILE",
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot be read: {error}", file=file) from error
+    text = _read(file, "run `videojam init` to write one, or name yours with --config FILE")
     return parse_config(text, file=file, environment=environment)
 
 
@@ -84,12 +75,7 @@ def load_declaration(path: Path | str, model: type[Declared], *, remedy: str) ->
         ConfigError: the file is missing, is not YAML, or declares something wrong.
     """
     file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError("no such file", file=file, remedy=remedy) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot be read: {error}", file=file) from error
+    text = _read(file, remedy)
     data, lines = _parse_yaml(text, file)
     if not isinstance(data, dict):
         required = [name for name, field in model.model_fields.items() if field.is_required()]
@@ -114,6 +100,21 @@ def locate(file: Path, key: str) -> int | None:
     """
     _, lines = _parse_yaml(file.read_text(encoding="utf-8"), file)
     return _line(tuple(int(part) if part.isdigit() else part for part in key.split(".")), lines)
+
+
+def _read(file: Path, remedy: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError("no such file", file=file, remedy=remedy) from error
+    except OSError as error:
+        raise ConfigError(
+            f"cannot be read: {error.strerror}", file=file, remedy="see who may read it: ls -l"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"cannot be read: {error}", file=file, remedy="save it as text in UTF-8"
+        ) from error
 
 
 def _parse_yaml(text: str, file: Path | None) -> tuple[Any, Lines]:

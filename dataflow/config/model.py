@@ -56,9 +56,10 @@ class ClusterConfig(ConfigModel):
     """Copies that must have a record before it counts as written; 2 in production."""
     max_message_size: Size = Field(default=Size(10 * 1024 * 1024))
     """Largest record: a frame with its headers."""
-    session_timeout: Duration = Field(default=6.0, ge=0.1)
+    session_timeout: Duration = Field(default=6.0, ge=0.1, le=300)
     """After so long without a heartbeat a replica's partitions go to the others. Brokers refuse
-    less than their group.min.session.timeout.ms, which is 6 s unless it was set."""
+    less than their group.min.session.timeout.ms, which is 6 s unless it was set; clients more than
+    the 5 minutes after which a replica that does not poll leaves its group."""
     security: SecurityConfig = SecurityConfig()
     """Authentication and encryption."""
 

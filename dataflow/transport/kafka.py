@@ -28,6 +28,9 @@ _log = logging.getLogger("videojam.kafka")
 _TRANSACTION_MS = 20_000
 """Outlives the restart of a broker. One that has timed out meanwhile takes seconds to be taken
 back, if it can be at all."""
+_LEAVE_MARGIN_SECONDS = 4.0
+"""How much longer than its session a member may take to leave its group: by then the group has
+given its partitions away in any case."""
 _HEARTBEAT_MS = 500
 """Longest pause between heartbeats. Members hear of a rebalance with the answer to one: a third of
 the session timeout, as is common, would hold up whoever takes over a dead replica's work."""
@@ -117,6 +120,7 @@ class KafkaTransport:
             },
             topics,
             listener,
+            leave_seconds=self._session_timeout + _LEAVE_MARGIN_SECONDS,
         )
 
     def reader(

@@ -25,10 +25,6 @@ _RETRIABLE_COMMITS = {
 }
 """Refused commits after which the records are simply delivered again, to whoever owns them."""
 
-_LEAVE_SECONDS = 10.0
-"""Longer than a session: by then the group has given the partitions away in any case, so waiting
-on would help nobody."""
-
 
 class KafkaGroupConsumer:
     """See `dataflow.transport.base.GroupConsumer`.
@@ -38,7 +34,8 @@ class KafkaGroupConsumer:
         topics: to subscribe to at the first poll.
         listener: told of partitions that come and go.
         leave_seconds: how long `close` waits for librdkafka to leave the group, beside the time
-            that the listener takes.
+            that the listener takes. Longer than a session helps nobody: by then the group has
+            given the partitions away.
         make: the client, from its settings.
     """
 
@@ -48,7 +45,7 @@ class KafkaGroupConsumer:
         topics: Sequence[str],
         listener: RebalanceListener,
         *,
-        leave_seconds: float = _LEAVE_SECONDS,
+        leave_seconds: float,
         make: Callable[[dict[str, Any]], Consumer] = Consumer,
     ) -> None:
         self._consumer = make({**settings, "on_commit": _on_commit})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from dataflow.config import Config
@@ -47,8 +49,10 @@ def build_planner(config: RoomieConfig) -> Planner:
         ConfigError: the placer, the devices or the profiles are wrong.
         MissingDependencyError: the placer needs a package that is not installed.
     """
-    devices = load_devices(None if config.devices is None else Path(config.devices))
-    costs = PairCosts(load_profiles(list(config.profiles), devices))
+    with _faults_of("roomie.devices"):
+        devices = load_devices(None if config.devices is None else Path(config.devices))
+    with _faults_of("roomie.profiles"):
+        costs = PairCosts(load_profiles(list(config.profiles), devices))
     placer: Placer
     if config.placer == "roomie":
         size = None if config.move_size is None else float(config.move_size)
@@ -60,7 +64,8 @@ def build_planner(config: RoomieConfig) -> Planner:
             ),
         )
     else:
-        placer = build_placer(config.placer, costs, seed=config.seed)
+        with _faults_of("roomie.placer"):
+            placer = build_placer(config.placer, costs, seed=config.seed)
     return Planner(placer, costs, devices)
 
 
@@ -102,7 +107,21 @@ def declared_autoscaler(config: RoomieConfig) -> Autoscaler | None:
         MissingDependencyError: it needs a package that is not installed.
     """
     policy = config.autoscaling.policy
-    return None if policy == "none" else build_autoscaler(policy)
+    if policy == "none":
+        return None
+    with _faults_of("roomie.autoscaling.policy"):
+        return build_autoscaler(policy)
+
+
+@contextmanager
+def _faults_of(key: str) -> Iterator[None]:
+    """Names the key of topics.yaml in errors that name no place in a file of their own."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.line is not None:
+            raise
+        raise replace(error, key=key) from error
 
 
 def models_of_functions(config: Config) -> Mapping[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from roomie.control.records import GpuReport
@@ -55,7 +55,10 @@ def parse_declared(words: Sequence[str], table: DeviceTable) -> tuple[LocalGpu, 
     found = []
     for word in words:
         name, colon, size = word.partition(":")
-        device = table.device(name)
+        try:
+            device = table.device(name)
+        except DeviceError as error:
+            raise replace(error, key="--gpu", value=word) from error
         memory = None
         if colon:
             with suppress(ValueError):

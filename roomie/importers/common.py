@@ -11,6 +11,12 @@ from roomie.devices import Device, DeviceTable
 from roomie.errors import DeviceError, ProfileError
 from roomie.profiles import Kernel, Profile, Variant, excess
 
+READABLE = (
+    "give a trace of PyTorch's profiler (JSON, gzip or not), an SQLite export of Nsight Systems "
+    "(nsys export --type sqlite), or a CSV table of Nsight Compute (ncu --csv --page raw)"
+)
+"""What can be imported, as a remedy."""
+
 _NVIDIA = "NVIDIA "
 
 

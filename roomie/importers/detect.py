@@ -6,7 +6,7 @@ from pathlib import Path
 
 from roomie.devices import DeviceTable
 from roomie.errors import ProfileError
-from roomie.importers.common import ImportSettings, to_profile
+from roomie.importers.common import READABLE, ImportSettings, to_profile
 from roomie.importers.kineto import read_kineto
 from roomie.importers.ncu import read_ncu
 from roomie.importers.nsys import read_nsys
@@ -23,8 +23,10 @@ def import_profile(file: Path, settings: ImportSettings, devices: DeviceTable) -
     try:
         with file.open("rb") as stream:
             head = stream.read(16)
+    except FileNotFoundError as error:
+        raise ProfileError("no such file", file=file, remedy=READABLE) from error
     except OSError as error:
-        raise ProfileError(f"cannot be read: {error}", file=file) from error
+        raise ProfileError(f"cannot be read: {error.strerror}", file=file) from error
     if head.startswith(b"SQLite format 3"):
         recording = read_nsys(file, settings)
     elif head.startswith(b"\x1f\x8b") or head.lstrip()[:1] in (b"{", b"["):

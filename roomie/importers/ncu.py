@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roomie.errors import ProfileError
-from roomie.importers.common import ImportSettings, Recorded, Recording
+from roomie.importers.common import READABLE, ImportSettings, Recorded, Recording
 from roomie.profiles import Kernel
 
 _UNITS = {
@@ -77,13 +77,17 @@ def read_ncu(file: Path, _settings: ImportSettings) -> Recording:
 def _rows(file: Path) -> Iterator[_Row]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(f"cannot be read: {error}", file=file) from error
+    except OSError as error:
+        raise ProfileError(f"cannot be read: {error.strerror}", file=file) from error
+    except UnicodeDecodeError as error:
+        raise ProfileError("not written by a known profiler", file=file, remedy=READABLE) from error
     # ncu writes its own progress, as ==PROF== lines, before the table.
     begin = next((n for n, line in enumerate(lines) if "Kernel Name" in line), None)
     if begin is None:
         raise ProfileError(
-            "not a CSV table of Nsight Compute: no column 'Kernel Name'", file=file, remedy=_RECORD
+            "not written by a known profiler: a table of Nsight Compute has a column 'Kernel Name'",
+            file=file,
+            remedy=READABLE,
         )
     reader = csv.reader(lines[begin:])
     header = next(reader)

@@ -162,9 +162,11 @@ def check_requests(board: Board, requests: Sequence[Request]) -> None:
     """
     seen: set[str] = set()
     for request in requests:
-        if request.id in seen or request.id in board.rows:
+        row = board.rows.get(request.id)
+        if row is not None or request.id in seen:
+            where = "is asked for twice" if row is None else f"is on {board.state.gpus[row].id}"
             raise ClusterError(
-                "an instance of this id is there already",
+                f"an instance of this id {where} already",
                 key="id",
                 value=request.id,
                 remedy="give each instance an id of its own",

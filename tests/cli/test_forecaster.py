@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ def test_forecasts_are_drawn_over_the_load(videojam: Videojam, trace: Path) -> N
     assert len(drawn) > 10_000
     result = videojam("forecaster", "evaluate", "--trace", str(trace), "--plot", "nowhere/plot.svg")
     assert result.exit_code == 1
-    assert "cannot be written" in result.stderr
+    assert "nowhere/plot.svg: --plot: cannot be written: No such file" in result.stderr
 
 
 def test_training_without_torch_says_what_to_install(
@@ -226,8 +227,12 @@ def test_recording_nothing_is_an_error(videojam: Videojam, cluster: MemoryTransp
     assert not Path("mine.csv").exists()
 
 
-def test_ctrl_c_writes_what_was_recorded(
-    videojam: Videojam, cluster: MemoryTransport, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_writes_what_was_recorded(
+    videojam: Videojam,
+    cluster: MemoryTransport,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
 ) -> None:
     publish(cluster, frames=5)
     real = forecaster_record.LoadWatch.poll
@@ -236,7 +241,7 @@ def test_ctrl_c_writes_what_was_recorded(
     def poll(self: forecaster_record.LoadWatch, timeout: float = 0.0) -> int:
         calls.append(timeout)
         if len(calls) > 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         return real(self, 0.0)
 
     monkeypatch.setattr(forecaster_record.LoadWatch, "poll", poll)

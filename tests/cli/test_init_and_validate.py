@@ -99,6 +99,44 @@ def test_a_faulty_balancer_or_forecaster_is_named_with_its_line(
     ) in result.stderr
 
 
+ROOMIE = """\
+roomie:
+  placer: rommie
+  autoscaling:
+    policy: infas
+    forecaster: mixtur
+"""
+
+
+def test_what_roomie_is_to_use_is_checked_too(videojam: Videojam, tmp_path: Path) -> None:
+    text = declaration_text() + ROOMIE
+    (tmp_path / "topics.yaml").write_text(text)
+    lines = text.splitlines()
+    result = videojam("validate")
+    assert result.exit_code == 1
+    for line, key, words in (
+        ("  placer: rommie", "placer", "did you mean 'roomie'?"),
+        ("    policy: infas", "autoscaling.policy", "did you mean 'infaas'?"),
+        ("    forecaster: mixtur", "autoscaling.forecaster", "did you mean 'mixture'?"),
+    ):
+        assert f"topics.yaml:{lines.index(line) + 1}: roomie.{key}: no " in result.stderr
+        assert words in result.stderr
+    text = declaration_text() + "roomie: {placer: least-loaded, autoscaling: {forecaster: ewma}}\n"
+    (tmp_path / "topics.yaml").write_text(text)
+    result = videojam("validate")
+    assert result.exit_code == 0, result.output
+
+
+def test_folders_of_profiles_and_tables_of_gpus_are_looked_for(
+    videojam: Videojam, tmp_path: Path
+) -> None:
+    for section in ("{profiles: [nowhere]}", "{devices: nowhere}"):
+        (tmp_path / "topics.yaml").write_text(declaration_text() + f"roomie: {section}\n")
+        result = videojam("validate")
+        assert result.exit_code == 1
+        assert f"nowhere: roomie.{section[1:8]}" in result.stderr
+
+
 def test_a_missing_declaration_names_init(videojam: Videojam) -> None:
     result = videojam("validate", "--config", "elsewhere.yaml")
     assert result.exit_code == 1

@@ -99,10 +99,12 @@ def test_the_first_look_waits_until_all_is_read() -> None:
     assert source.ready == -1
 
 
-def test_whoever_is_stopped_waits_no_longer() -> None:
+def test_whoever_is_stopped_before_all_is_read_is_interrupted_and_shown_nothing() -> None:
     stopping = threading.Event()
     stopping.set()
-    wait_ready(Reading(10**9), stopping, what="rows")
+    with pytest.raises(KeyboardInterrupt):  # exit code 130
+        wait_ready(Reading(10**9), stopping, what="rows")
+    wait_ready(Reading(0), stopping, what="rows")  # all was read
 
 
 def test_what_cannot_be_read_is_said_with_the_remedy() -> None:

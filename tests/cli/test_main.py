@@ -41,6 +41,41 @@ def test_every_command_has_help(videojam: Videojam, name: str) -> None:
     assert f"videojam {name}" in result.stdout
 
 
+PATHS = [
+    *PRESENT,
+    *(f"broker {name}" for name in ("start", "stop", "status", "logs", "prepare")),
+    *(f"topics {name}" for name in ("plan", "apply", "delete", "list", "schema")),
+    *(f"forecaster {name}" for name in ("train", "evaluate", "record")),
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_help_is_shown_as_it_was_written(videojam: Videojam, path: str) -> None:
+    shown = videojam(*path.split(), "--help").stdout
+    usage = shown.split("Usage:")[1].splitlines()[0]
+    assert "[[" not in usage, "typer puts the brackets of what is optional"
+    assert "...]..." not in usage
+    assert "--install-completion" not in shown, "that is an option of videojam"
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("camera", "[default: drop-oldest; block with --pace fast]"),
+        ("top", "[default: 1; 10 for lines without a terminal]"),
+        ("forecaster evaluate", "graph [h] -> [k]"),
+        ("forecaster evaluate", "may be repeated. [default: all]"),
+        ("forecaster train", "[default: 0.003; 0.001 for dense]"),
+        ("forecaster train", "[default: every third]"),
+    ],
+)
+def test_brackets_in_help_are_not_taken_for_markup(
+    videojam: Videojam, monkeypatch: pytest.MonkeyPatch, path: str, words: str
+) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 400)  # so that nothing is folded
+    assert words in videojam(*path.split(), "--help").stdout
+
+
 def test_help_imports_no_command_and_nothing_heavy() -> None:
     """What keeps `videojam --help` fast."""
     code = (

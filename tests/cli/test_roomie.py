@@ -70,6 +70,7 @@ def test_what_finds_no_room_is_deferred_with_an_exit_code_of_its_own(
     result = videojam("roomie", "place", *FILES)
     assert result.exit_code == 2
     assert "deferred: wide-" in result.stderr
+    assert "GPU(s) left out" in result.stderr
     looser = videojam("roomie", "place", *FILES, "--lambda", "1")
     assert looser.exit_code == 0, looser.output
 
@@ -108,6 +109,34 @@ def test_a_wrong_file_is_named_with_its_line(videojam: Videojam, tmp_path: Path)
     assert result.exit_code == 1
     assert "workload.yaml:3" in result.stderr
     assert "did you mean 'batch'" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["place", "compare"])
+@pytest.mark.parametrize(
+    ("workload", "words"),
+    [
+        (
+            WORKLOAD.replace("model: wide", "model: wied"),
+            ("workload.yaml:3: requests.wide.model", "did you mean 'wide'?"),
+        ),
+        (WORKLOAD, ("workload.yaml:4: requests.narrow: ", "runs on n/", "leave out --state")),
+    ],
+)
+def test_a_model_without_a_profile_and_a_name_that_is_taken_are_told_with_their_line(
+    videojam: Videojam, tmp_path: Path, *, command: str, workload: str, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "other.yaml").write_text(
+        "version: 1\nrequests:\n  narrow: {model: narrow, batch: 1}\n"
+    )
+    assert videojam(
+        "roomie", "place", "--cluster", "cluster.yaml", "--workload", "other.yaml",
+        "--profiles", "profiles", "--out", "now.json",
+    ).exit_code == 0  # fmt: skip
+    (tmp_path / "workload.yaml").write_text(workload)
+    result = videojam("roomie", command, *FILES, "--state", "now.json")
+    assert result.exit_code == 1
+    for each in words:
+        assert each in result.stderr
 
 
 def test_compare_runs_all_placers_and_draws(videojam: Videojam, tmp_path: Path) -> None:
@@ -151,9 +180,38 @@ def test_interference_as_json_has_both_directions(videojam: Videojam) -> None:
 def test_a_model_without_a_profile_for_the_gpu_is_an_error(videojam: Videojam) -> None:
     result = videojam("roomie", "interference", "wide", "other", "--profiles", "profiles")
     assert result.exit_code == 1
-    assert "models profiled: narrow, wide" in result.stderr
+    assert "remedy: models profiled: narrow, wide" in result.stderr
+    result = videojam("roomie", "interference", "wide", "narow", "--profiles", "profiles")
+    assert "did you mean 'narrow'? models profiled: narrow, wide" in result.stderr
     result = videojam("roomie", "interference", "wide", "wide@4", "--profiles", "profiles")
     assert "batch sizes profiled for it: 1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("place", *FILES, "--out", "nowhere/now.json"), "nowhere/now.json: --out: cannot be"),
+        (("place", *FILES, "--out", "profiles"), "profiles: --out: cannot be written: Is a dir"),
+        (("compare", *FILES, "--plot", "nowhere/c.png"), "nowhere/c.png: --plot: cannot be"),
+        (("compare", *FILES, "--plot", "c.doc"), "--plot: a plot is a .png, .svg, .pdf file"),
+        (
+            ("interference", "wide", "wide", "--profiles", "profiles", "--plot", "nowhere/p.png"),
+            "nowhere/p.png: --plot: cannot be written: No such file",
+        ),
+        (
+            ("interference", "wide", "wide", "--profiles", "profiles", "--plot", "p"),
+            "remedy: --plot p.png",
+        ),
+    ],
+)
+def test_files_that_cannot_be_written_are_told_with_their_option(
+    videojam: Videojam, words: tuple[str, ...], said: str
+) -> None:
+    result = videojam("roomie", *words)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "remedy: " in result.stderr
+    assert "internal error" not in result.stderr
 
 
 def test_plots_without_matplotlib_say_what_to_install_before_any_work(
@@ -185,6 +243,18 @@ def test_an_imported_trace_becomes_a_profile_that_place_reads(
     assert "net@4 on A100-SXM4-40GB: 2 kernels, 0.009 ms" in result.stdout
     (tmp_path / "workload.yaml").write_text("version: 1\nrequests:\n  x: {model: net}\n")
     assert videojam("roomie", "place", *FILES, "--profiles", "made").exit_code == 0
+
+
+def test_a_folder_of_profiles_that_cannot_be_made_is_told(
+    videojam: Videojam, tmp_path: Path
+) -> None:
+    (tmp_path / "trace.json").write_text(json.dumps(trace()))
+    result = videojam(
+        "roomie", "import", "trace.json", "--model", "net", "--batch", "4", "--memory", "1.5GiB",
+        "--inference-time", "0.009ms", "--out", "trace.json/made",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "--out: cannot be written: Not a directory" in result.stderr
 
 
 @pytest.mark.parametrize(

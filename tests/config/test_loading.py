@@ -33,6 +33,14 @@ def test_defaults_apply_where_nothing_is_written() -> None:
     assert [route.to for route in config.pipelines["fixed"].routes("detect")] == ["read"]
 
 
+@pytest.mark.parametrize("value", ["6m", "301", "50ms"])
+def test_a_session_is_as_long_as_clients_take(value: str) -> None:
+    # Not among FAULTS: a schema cannot bound a duration that is written with its unit.
+    with pytest.raises(ConfigError, match="than or equal to") as caught:
+        parse_config(changed("replication: 1", f"session_timeout: {value}"), environment={})
+    assert caught.value.key == "cluster.session_timeout"
+
+
 # What is changed, where the fault is reported, its value, and words of the message and remedy.
 FAULTS = [
     ("replicas: 2", "replicas: two", "functions.detect.replicas", "two", "integer"),

@@ -9,7 +9,9 @@ import pytest
 from dataflow.errors import ConfigError
 from roomie.declarations import load_cluster, load_state, load_workload, state_as_json
 from roomie.devices import load_devices
-from tests.roomie.kit import cluster, running
+from roomie.errors import ClusterError
+from roomie.profiles import ProfileStore
+from tests.roomie.kit import cluster, profile, running
 
 DEVICES = load_devices()
 CLUSTER = """\
@@ -138,6 +140,44 @@ def test_a_wrong_state_names_file_line_and_key(
     with pytest.raises(ConfigError, match=words) as caught:
         load_state(file, cluster(2))
     assert (caught.value.file, caught.value.line, caught.value.key) == (file, line, key)
+
+
+PROFILES = ProfileStore([profile("vgg19", 8), profile("alexnet", 8)], DEVICES)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "words"),
+    [
+        ("model: vgg19", "model: vgg91", 3, "requests.cars.model", "did you mean 'vgg19'"),
+        ("model: alexnet", "model: zzz", 4, "requests.plates.model", "remedy: profiled models"),
+        ("batch: 8", "batch: 3", 4, "requests.plates.batch", "profiled batch sizes: 8"),
+    ],
+)
+def test_a_workload_may_name_only_what_is_profiled(
+    tmp_path: Path, *, old: str, new: str, line: int, key: str, words: str
+) -> None:
+    assert len(load_workload(write(tmp_path, WORKLOAD), profiles=PROFILES)) == 3
+    assert old in WORKLOAD
+    file = write(tmp_path, WORKLOAD.replace(old, new, 1))
+    with pytest.raises(ClusterError, match=words) as caught:
+        load_workload(file, profiles=PROFILES)
+    assert (caught.value.file, caught.value.line, caught.value.key) == (file, line, key)
+
+
+def test_a_state_may_name_only_what_is_profiled(tmp_path: Path) -> None:
+    file = write(tmp_path, STATE)
+    known = ProfileStore([profile("a"), profile("c")], DEVICES)
+    with pytest.raises(ClusterError, match="no profile of this model") as caught:
+        load_state(file, cluster(2), profiles=known)
+    assert (caught.value.line, caught.value.key) == (4, "instances.1.model")
+
+
+def test_a_workload_may_not_ask_for_what_runs_already(tmp_path: Path) -> None:
+    file = write(tmp_path, WORKLOAD)
+    state = cluster(3, on={2: [running("cars-1")]})
+    with pytest.raises(ClusterError, match=r"runs on g2 already .*cars-1[^$]*--state") as caught:
+        load_workload(file, state=state)
+    assert (caught.value.file, caught.value.line, caught.value.key) == (file, 3, "requests.cars")
 
 
 def test_a_file_that_is_not_there_is_an_error_with_a_remedy(tmp_path: Path) -> None:

@@ -176,8 +176,20 @@ def test_the_device_named_must_be_the_one_recorded_on(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="cannot be read"):
+    with pytest.raises(ProfileError, match="no such file") as caught:
         take(tmp_path / "none.json")
+    assert "a trace of PyTorch's profiler" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize("content", [b"# notes\n", b"", b"\x89PNG\r\n\x1a\n\xff\xfe"])
+def test_a_file_of_no_profiler_says_which_ones_are_read(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "notes.md"
+    file.write_bytes(content)
+    with pytest.raises(ProfileError, match="not written by a known profiler") as caught:
+        take(file)
+    assert caught.value.file == file
+    for words in ("PyTorch's profiler", "Nsight Systems", "Nsight Compute"):
+        assert words in (caught.value.remedy or "")
 
 
 @pytest.mark.shared_data
@@ -306,7 +318,7 @@ def test_both_pages_of_nsight_compute_give_the_same_kernels(tmp_path: Path, text
 @pytest.mark.parametrize(
     ("old", "new", "line", "key", "words"),
     [
-        ('"Kernel Name"', '"Name"', None, None, "no column 'Kernel Name'"),
+        ('"Kernel Name"', '"Name"', None, None, "has a column 'Kernel Name'"),
         ('"launch__registers_per_thread"', '"other"', 2, "launch__registers_per_thread", "missing"),
         ('"8.0","3","18"', '"8.0","3","many"', 5, "launch__registers_per_thread", "not a value"),
         ('"usecond"', '"cycles"', 4, "gpu__time_duration.sum", "unit"),

@@ -13,6 +13,8 @@ from confluent_kafka import TopicPartition as ConfluentPartition
 
 from dataflow.errors import BrokerError
 from dataflow.transport import TopicPartition
+from dataflow.transport import kafka as kafka_module
+from dataflow.transport.kafka import KafkaTransport
 from dataflow.transport.kafka_consumer import KafkaGroupConsumer
 from tests.transport.kit import Recorder, until
 
@@ -107,3 +109,14 @@ def test_what_the_listener_raises_reaches_whoever_closes() -> None:
     with pytest.raises(BrokerError, match="the last commit was refused"):
         consumer.close()
     until(client.left.is_set)
+
+
+def test_leaving_is_waited_for_longer_than_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        kafka_module, "KafkaGroupConsumer", lambda *_, **options: made.append(options)
+    )
+    for session_seconds in (6.0, 30.0):
+        transport = KafkaTransport("localhost:9", session_timeout=session_seconds)
+        transport.consumer("group", ["work"], Recorder())
+        assert made[-1]["leave_seconds"] > session_seconds

@@ -164,8 +164,9 @@ def test_a_size_that_is_none_is_refused(wrong: str) -> None:
 
 
 def test_a_misspelt_kind_is_corrected() -> None:
-    with pytest.raises(DeviceError, match="did you mean 'T4'"):
-        parse_declared(["T44"], TABLE)
+    with pytest.raises(DeviceError, match="did you mean 'T4'") as caught:
+        parse_declared(["T44:8GiB"], TABLE)
+    assert (caught.value.key, caught.value.value) == ("--gpu", "T44:8GiB")
 
 
 def test_why_there_is_no_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
