@@ -37,7 +37,7 @@ def account(
     bootstrap_servers: BootstrapOption = None,
     as_json: JsonOption = False,
     show_open: Annotated[
-        int, typer.Option("--open", metavar="N", help="Name the first N frames not ended.")
+        int, typer.Option("--open", metavar="N", min=0, help="Name the first N frames not ended.")
     ] = 0,
 ) -> None:
     """Add up what became of every frame."""

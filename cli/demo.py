@@ -74,7 +74,10 @@ def demo(
         float, typer.Option(metavar="SECONDS", min=1, help="How long the cameras play.")
     ] = 60.0,
     fps: Annotated[
-        float | None, typer.Option(help="Frames a second of each camera; default 4, a video's own.")
+        float | None,
+        typer.Option(
+            min=0.1, max=1000, help="Frames a second of each camera; default 4, a video's own."
+        ),
     ] = None,
     keep: Annotated[
         bool,

@@ -29,6 +29,7 @@ _COLUMNS = (
     "predicted",
     "memory",
 )
+_NO_WORKERS = "no workers; `videojam node` on a machine with GPUs adds one"
 _STYLES = {"ready": "green", "failed": "bold red", "draining": "yellow"}
 
 
@@ -45,7 +46,7 @@ def as_tables(view: ClusterView, fault: str | None = None) -> RenderableType:
             parts.append(Text(f"  draining: {', '.join(worker.leaving)}", style="yellow"))
         parts.append(Text(""))
     if not view.workers:
-        parts.append(Text("no workers; `videojam node` on a machine with GPUs adds one"))
+        parts.append(Text(_NO_WORKERS))
     parts += [_model_line(model) for model in view.models]
     if fault is not None:
         parts.append(Text(fault, style="red"))
@@ -65,6 +66,8 @@ def as_lines(view: ClusterView, fault: str | None = None) -> Iterable[str]:
                 yield f"    {instance.id} ({instance.model}): {instance.state}; {told}{reason}"
         if worker.leaving:
             yield f"  draining: {', '.join(worker.leaving)}"
+    if not view.workers:
+        yield _NO_WORKERS
     for model in view.models:
         yield _model_line(model).plain
     if fault is not None:

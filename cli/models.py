@@ -195,9 +195,12 @@ def log(
                     shown = kept if live or last is None else kept[-last:]
                     for status in shown:
                         _print(status, as_json=as_json)
-                    kept, live = [], True
                     if not follow:
+                        if not shown:
+                            on = "".join(f" on {name}" for name in (model, order) if name)
+                            stderr().print(f"nothing has been decided{on}", markup=False)
                         return
+                    kept, live = [], True
             if not live:
                 raise KeyboardInterrupt  # what was read until then would be half of it
         finally:

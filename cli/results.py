@@ -59,12 +59,12 @@ def results(
     ] = None,
     plates_only: Annotated[bool, typer.Option("--plates", help="Only with a plate.")] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", metavar="N", help="Stop after N.")
+        int | None, typer.Option("--limit", "-n", metavar="N", min=1, help="Stop after N.")
     ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for pictures and videos; created if need be.")
     ] = Path("out"),
-    fps: Annotated[float, typer.Option(help="Frame rate of videos.")] = 10.0,
+    fps: Annotated[float, typer.Option(min=0.1, max=1000, help="Frame rate of videos.")] = 10.0,
 ) -> None:
     """Follow results."""
     from dataflow.viewing import ResultWatch

@@ -23,6 +23,7 @@ WaitOption = Annotated[
     typer.Option(
         "--wait-for-broker",
         metavar="SECONDS",
+        min=0,
         help="How long to wait for the cluster at start.",
     ),
 ]

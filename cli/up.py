@@ -54,7 +54,7 @@ def up(
         ),
     ] = False,
     duration: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Stop after so long.")
+        float | None, typer.Option(metavar="SECONDS", min=0, help="Stop after so long.")
     ] = None,
     log_dir: Annotated[
         Path | None, typer.Option(help="Folder of the workers' logs; default: the user's data.")

@@ -123,6 +123,53 @@ def test_a_log_that_is_stopped_before_all_was_read_is_interrupted(
     assert (shown.exit_code, shown.stdout) == (130, "")
 
 
+class Empty(Endless):
+    """A reader of a topic that holds nothing."""
+
+    def caught_up(self) -> bool:
+        return True
+
+    def poll(self, *_: object) -> list[Received]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [((), "nothing has been decided\n"), (("m",), "nothing has been decided on m\n")],
+)
+def test_a_log_without_a_line_says_so(
+    videojam: Videojam,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    (tmp_path / "topics.yaml").write_text(declaration_text() + "roomie: {}\n")
+    transport = SimpleNamespace(check=lambda: None, reader=lambda _: Empty())
+    monkeypatch.setattr("cli.models.open_transport", lambda _: nullcontext(transport))
+    shown = videojam("roomie", "log", *words)
+    assert (shown.exit_code, shown.stdout, shown.stderr) == (0, "", said)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("up", "--duration", "-5"),
+        ("results", "--limit", "-1"),
+        ("results", "--fps", "0"),
+        ("account", "--open", "-1"),
+        ("worker", "ocr", "--wait-for-broker", "-1"),
+        ("demo", "--fps", "-1"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_wrong_usage(
+    videojam: Videojam, words: tuple[str, ...]
+) -> None:
+    shown = videojam(*words)
+    assert shown.exit_code == 2
+    assert words[-2] in shown.stderr
+
+
 def test_memory_is_told_of_the_gpu_that_has_it_whatever_the_order() -> None:
     def gpu(uuid: str | None, used: int | None) -> LocalGpu:
         return LocalGpu(device="T4", uuid=uuid, used_bytes=used)

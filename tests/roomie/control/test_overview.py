@@ -193,3 +193,4 @@ def test_an_unknown_age_is_no_number_in_json() -> None:
 
 def test_an_empty_cluster_says_how_to_add_a_node() -> None:
     assert "videojam node" in shown(view_of())
+    assert "videojam node" in "\n".join(gpus_view.as_lines(view_of()))
