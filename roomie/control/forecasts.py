@@ -38,9 +38,11 @@ def arrivals_forecast(
         del model
         if not any(arrivals):
             return None
-        history = np.zeros((1, slots), np.float32)
-        newest = np.asarray(arrivals[-slots:], np.float32) * np.float32(slot_s)
-        history[0, slots - len(newest) :] = newest
+        # What had come by each moment, read off between the known seconds: slots of any length.
+        by = np.concatenate(([0.0], np.cumsum(arrivals)))
+        seconds = np.arange(-len(arrivals), 1)
+        ends = slot_s * np.arange(-slots, 1)
+        history = np.diff(np.interp(ends, seconds, by))[np.newaxis].astype(np.float32)
         mean = float(np.mean(np.asarray(forecast(history), np.float64))) / slot_s
         return mean if math.isfinite(mean) and mean >= 0 else None
 

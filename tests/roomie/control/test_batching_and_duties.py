@@ -74,6 +74,28 @@ def test_a_forecaster_is_asked_with_known_seconds_at_the_end_of_its_history() ->
     assert asked[1].tolist() == [[4, 5, 6, 7, 8]]
 
 
+@pytest.mark.parametrize(
+    ("slot_s", "arrivals", "history"),
+    [
+        (2.0, [1.0, 2.0, 3.0, 4.0, 5.0], [0, 0, 1, 5, 9]),  # the oldest second is half a slot
+        (0.5, [1.0, 2.0, 3.0, 4.0, 5.0], [1.5, 2, 2, 2.5, 2.5]),
+        (1.5, [2.0, 3.0, 4.0, 2.0, 4.0], [0, 1, 4, 5, 5]),
+    ],
+)
+def test_seconds_become_slots_of_the_forecasters_length(
+    slot_s: float, arrivals: list[float], history: list[float]
+) -> None:
+    asked: list[NDArray[np.float32]] = []
+
+    def forecast(histories: NDArray[np.float32]) -> NDArray[np.float32]:
+        asked.append(histories)
+        return np.full((1, 3), 6.0, np.float32)
+
+    expected = arrivals_forecast(forecast, slots=5, slot_s=slot_s)
+    assert expected("m", arrivals) == pytest.approx(6.0 / slot_s)
+    assert asked[0][0] == pytest.approx(history)
+
+
 @pytest.mark.parametrize("says", [float("nan"), float("inf"), -3.0])
 def test_a_forecast_that_is_no_rate_is_none(says: float) -> None:
     expected = arrivals_forecast(lambda h: np.full((len(h), 4), says, np.float32))
