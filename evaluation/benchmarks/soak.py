@@ -253,7 +253,7 @@ def draw(result: Soaked, file: Path) -> None:
         if name in SPARED:
             minutes = [sample.age / 60 for sample in samples]
             axes.plot(minutes, [sample.megabytes for sample in samples], label=name)
-    axes.set(xlabel="minutes", ylabel="resident MB", ylim=(0, None))
+    axes.set(xlabel="minutes", ylabel="resident MB", ylim=(0, 1.2 * axes.dataLim.y1))
     axes.legend(fontsize=8)
     figure.savefig(file, dpi=110)
     plt.close(figure)
