@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.account import print_account
-from cli.common import stdout
+from cli.common import stdout, writing
 from dataflow.errors import ImageError
 
 if TYPE_CHECKING:
@@ -141,8 +141,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _draw(run: DemoRun, joined: JoinedFrame) -> None:
-    import cv2
-
+    from dataflow.images import encode_jpeg
     from dataflow.viewing import annotate
 
     plated = bool(joined.plates)
@@ -156,7 +155,8 @@ def _draw(run: DemoRun, joined: JoinedFrame) -> None:
         return  # Kafka no longer holds the frame; its result counts all the same
     run.out.mkdir(parents=True, exist_ok=True)
     file = run.out / f"{joined.frame.camera}-{joined.frame.sequence:05d}-{joined.pipeline}.jpg"
-    cv2.imwrite(str(file), image)
+    with writing(file, "--out"):
+        file.write_bytes(encode_jpeg(image))
     run.pictures.append((plated, file))
 
 
@@ -165,6 +165,7 @@ def _contact_sheet(run: DemoRun) -> Path | None:
     import cv2
     import numpy as np
 
+    from dataflow.images import encode_jpeg
     from dataflow.viewing import contact_sheet
 
     by_camera: dict[str, list[tuple[bool, Path]]] = {}
@@ -180,5 +181,6 @@ def _contact_sheet(run: DemoRun) -> Path | None:
         return None
     target = run.out / "contact-sheet.jpg"
     sheet = contact_sheet([np.asarray(image, np.uint8) for image in images], columns=3)
-    cv2.imwrite(str(target), sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    with writing(target, "--out"):
+        target.write_bytes(encode_jpeg(sheet))
     return target

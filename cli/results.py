@@ -165,6 +165,7 @@ def _draw(
 ) -> None:
     import cv2
 
+    from dataflow.images import encode_jpeg
     from dataflow.viewing import annotate
 
     with writing(out, "--out"):
@@ -182,12 +183,16 @@ def _draw(
             name = f"{frame.pipeline}-{frame.frame.camera}"
             if form is Form.PICTURES:
                 file = out / f"{name}-{frame.frame.stream}-{frame.frame.sequence:06d}.jpg"
-                cv2.imwrite(str(file), image)
+                with writing(file, "--out"):
+                    file.write_bytes(encode_jpeg(image))
             else:
                 if name not in writers:
                     size = (image.shape[1], image.shape[0])
                     code = cv2.VideoWriter.fourcc(*"mp4v")
-                    writers[name] = cv2.VideoWriter(str(out / f"{name}.mp4"), code, fps, size)
+                    file = out / f"{name}.mp4"
+                    with writing(file, "--out"):
+                        file.open("wb").close()  # OpenCV says nothing where it cannot write
+                    writers[name] = cv2.VideoWriter(str(file), code, fps, size)
                 writers[name].write(image)
             count += 1
             if time.monotonic() - shown > 1:
