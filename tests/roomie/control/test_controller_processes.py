@@ -172,7 +172,7 @@ def test_one_that_is_started_again_where_it_was_killed_does_not_wait_for_itself(
                     wait_until(
                         lambda: second.count("decides") + third.count("decides") >= 2, "settled", 60
                     )
-                    assert second.count("was killed here: it leaves the group") == 1
+                    assert second.count("was killed here: it leaves") == 1
                     assert third.count("was killed here") == 0
 
 
