@@ -41,7 +41,7 @@ class _Seen:
         """
         if state.incarnation != self.state.incarnation:
             self._trail.clear()
-        elif state.at < self.state.at or state == self.state:
+        elif _age_key(state) <= _age_key(self.state):
             return
         self.state, self.at = state, at
         if not self._trail or state.at - self._trail[-1].at >= 1.0:
@@ -51,6 +51,12 @@ class _Seen:
     def earlier(self) -> ReplicaState:
         """The oldest row kept; of the same process."""
         return self._trail[0]
+
+
+def _age_key(state: ReplicaState) -> tuple[float, float]:
+    """Orders the rows of a process: those of one moment by the row of the table within."""
+    row = None if state.balance is None else state.balance.row
+    return (state.at, 0.0 if row is None else row.at)
 
 
 class Observer:

@@ -36,6 +36,10 @@ class Tally:
     are served meanwhile, for deciding, and for sending rows, signals and items to peers. Not in it
     are the Kafka client's threads, and fetching the items that peers send."""
 
+    def knows(self, peer: str) -> bool:
+        """Whether anything went to it or came from it."""
+        return peer in self.offloaded or peer in self.received
+
     def part_from(self, peer: str) -> None:
         """A peer is gone: what went to it and came from it counts with that of all former ones."""
         for items in (self.offloaded, self.received):

@@ -28,6 +28,7 @@ from agents.capacity import CapacityWatch
 from agents.exchange import Exchange, Gone, Message
 from agents.hand import Entry, Hand
 from agents.outbox import Outbox
+from agents.parting import Parting
 from agents.showing import Tally, describe_balance
 from agents.state import Balance, ForecasterState, ReplicaState
 from dataflow.config import Config
@@ -45,11 +46,6 @@ _IDLE_SECONDS = 0.15
 _GAP_SECONDS = 0.03
 """Shortest pause between two looks because of what peers say: what is heard meanwhile is looked at
 together, which keeps the cost in bounds."""
-
-_FORGET_SECONDS = 60.0
-"""A peer that has been silent for so long counts as one that has said goodbye. Where each replica
-that is started gets a name of its own, those that were killed would otherwise be kept, asked for
-their rows, and shown, for as long as this one lives."""
 
 _SHOW_SECONDS = 0.5
 """How old what people read in a row may be: neighbours decide by early rows, people do not."""
@@ -141,6 +137,7 @@ class Steering:
         self._capacity = CapacityWatch(balancer, config=config, function=function, replica=replica)
         self.tally = Tally()
         self._shown: _Shown | None = None
+        self._parting = Parting(self.tally)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -183,8 +180,8 @@ class Steering:
         now = self._now()
         with self._hand.changed:
             actions: list[Actions] = [self._hear(now, message) for message in messages]
-            lost = self._balancer.member.table.lost(now, _FORGET_SECONDS)
-            actions += [self._part_from(now, peer) for peer in lost]
+            table = self._balancer.member.table
+            actions += [self._part_from(now, peer) for peer in self._parting.lost(now, table)]
             actions.append(self._balancer.tick(now, self._hand.snapshot()))
             outgoing = self.claim(action for group in actions for action in group)
             event = self._capacity.look(now)
@@ -283,7 +280,7 @@ class Steering:
         return self._balancer.signalled(now, message)
 
     def _part_from(self, now: float, peer: str) -> Actions:
-        self.tally.part_from(peer)
+        self._parting.part_from(now, peer)
         return self._balancer.gone(now, peer)
 
     def _check_name(self, state: ReplicaState) -> None:

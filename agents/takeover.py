@@ -3,7 +3,8 @@
 The broker gives a silent member's partitions away after ``cluster.session_timeout``. Whoever
 started the worker knows at once that it has ended, and says goodbye in its place: what is left is
 the time that the others take to hear of it, half a second. A machine that goes away as a whole is
-still missed for the session timeout.
+still missed for the session timeout, and a worker that was the only one of its function leaves an
+empty group behind, where the next one waits for ``group.initial.rebalance.delay.ms`` instead.
 """
 
 from __future__ import annotations

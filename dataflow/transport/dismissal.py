@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 from typing import Any
 
@@ -22,9 +21,8 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from dataflow.config import ClusterConfig
-from dataflow.processes import is_process
 from dataflow.transport.faust_security import credentials
-from dataflow.transport.identity import IsAlive, is_gone
+from dataflow.transport.identity import here, is_gone
 
 _log = logging.getLogger("videojam.kafka")
 
@@ -38,8 +36,6 @@ async def dismiss(
     *,
     seconds: float,
     after: str | None = None,
-    host: str | None = None,
-    is_alive: IsAlive = is_process,
 ) -> int:
     """Make members leave that were killed on this machine.
 
@@ -50,13 +46,10 @@ async def dismiss(
         seconds: how long to try; after a session timeout there is nothing left to do.
         after: client id of a member that has to have joined before: a group that is left empty
             would let the next member wait for others (``group.initial.rebalance.delay.ms``).
-        host: this machine; asked of it when None.
-        is_alive: tells of its processes.
 
     Returns:
         How many were made to leave.
     """
-    here = socket.gethostname() if host is None else host
     deadline = time.monotonic() + seconds
     security = credentials_to_aiokafka_auth(credentials(cluster.security))
     client = AIOKafkaClient(bootstrap_servers=bootstrap_servers, **security)
@@ -68,7 +61,7 @@ async def dismiss(
                 coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group)
                 members = await _members(client, coordinator, group)
                 if after is None or after in members.values():
-                    gone = [m for m, of in members.items() if is_gone(of, here, is_alive)]
+                    gone = [m for m, of in members.items() if is_gone(of, here())]
                     for member in gone:
                         await _leave(client, coordinator, group, member)
                         _log.info("%s was killed here: it leaves %s", members[member], group)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from agents.observer import Observer
 from agents.overview import SILENT_SECONDS, Sighting
-from agents.state import ReplicaState
+from agents.state import Balance, ReplicaState
 from dataflow.transport import Record
 from dataflow.transport.memory import MemoryTransport
 from tests.agents.plant import Plant, Scripted, wait_until
-from tests.agents.shown import state
+from tests.agents.shown import row, state
 
 
 @pytest.fixture
@@ -116,20 +117,29 @@ def test_rates_are_between_rows_of_one_process(plant: Plant) -> None:
         assert seen(observer)["find-0"].earlier == seen(observer)["find-0"].state
 
 
+def within(at: float, row_at: float, **more: Any) -> ReplicaState:
+    """What a replica published at ``row_at``, with the counts of ``at``."""
+    shown = Balance(policy="videojam", row=row("find-0", at=row_at))
+    return state("find-0", at=at, balance=shown, **more)
+
+
 def test_a_row_that_shares_the_counts_of_the_last_one_is_news(plant: Plant) -> None:
     with Observer(plant.config, plant.transport) as observer:
-        publish(plant, "find-0", state(at=1000.0, queued=3))
-        publish(plant, "find-0", state(at=1000.0, queued=8))
+        publish(plant, "find-0", within(1000.0, 1000.0, queued=3))
+        publish(plant, "find-0", within(1000.0, 1000.1, queued=8))
         wait_until(lambda: [s.state.queued for s in observer.sightings()] == [8], "the last row")
 
 
 def test_a_row_that_is_read_again_does_not_bring_its_replica_back(plant: Plant) -> None:
     with Observer(plant.config, plant.transport) as observer:
-        publish(plant, "find-0", state(at=1000.0))
-        wait_until(observer.sightings, "the row")
+        rows = [within(1000.0, at) for at in (1000.0, 1000.1)]
+        for row_of_it in rows:
+            publish(plant, "find-0", row_of_it)
+        wait_until(lambda: observer.rows() == {"find-0": rows[1]}, "the last row")
         published = time.monotonic()
         time.sleep(0.2)
-        publish(plant, "find-0", state(at=1000.0))
+        for row_of_it in rows:
+            publish(plant, "find-0", row_of_it)
         publish(plant, "find-1", state("find-1", at=1000.0))
         wait_until(lambda: len(observer.sightings()) == 2, "a row behind it")
         (age,) = [s.age for s in observer.sightings() if s.state.replica == "find-0"]

@@ -9,7 +9,7 @@ import pytest
 from agents.balancing import Balancer, BalancingSettings, VideoJam, last_window
 from agents.balancing.baselines import NoBalancing
 from agents.balancing.order import Fifo
-from agents.exchange import Exchange
+from agents.exchange import Exchange, Gone
 from agents.hand import Hand
 from agents.outbox import Outbox
 from agents.showing import Tally
@@ -101,6 +101,35 @@ def test_a_peer_that_was_only_away_is_known_again_when_it_is_heard() -> None:
     tended.tick([])
     tended.tick([heard(clock.now)])
     assert balancer.member.table.knows("peer", clock.now)
+
+
+def test_what_comes_after_a_goodbye_does_not_stay() -> None:
+    clock = Clock()
+    balancer = balancers()[0]
+    tended = steering(balancer, clock)
+    tended.tick([heard(START)])
+    tended.offloaded("peer", 3, ())
+    tended.tick([Gone("peer")])
+    tended.offloaded("peer", 1, ())
+    assert tended.balance().received == {FORMER_PEERS: 3, "peer": 1}
+    clock.now += 61
+    tended.tick([])
+    assert tended.balance().received == {FORMER_PEERS: 4}
+    assert balancer.member.row(clock.now).received == {}
+
+
+def test_a_peer_that_came_back_after_its_goodbye_is_kept() -> None:
+    clock = Clock()
+    tended = steering(balancers()[0], clock)
+    tended.tick([heard(START)])
+    tended.offloaded("peer", 3, ())
+    tended.tick([Gone("peer")])
+    clock.now += 59
+    tended.tick([heard(clock.now)])
+    tended.offloaded("peer", 2, ())
+    clock.now += 2
+    tended.tick([heard(clock.now)])
+    assert tended.balance().received == {FORMER_PEERS: 3, "peer": 2}
 
 
 def test_silent_peers_are_asked_until_they_are_forgotten() -> None:
