@@ -20,6 +20,7 @@ from dataflow.transport import Transport
 from roomie.control.connections import Connections
 from roomie.control.follower import Follower, Table
 from roomie.control.no_instance import explain
+from roomie.control.patience import Patience
 from roomie.control.records import Placement
 from roomie.control.spread import Candidate, Sending, Spreader
 from roomie.errors import NoInstanceError, UnavailableError
@@ -79,13 +80,6 @@ class _TooLargeError(Exception):
     """No instance that is ready takes so many items at once."""
 
 
-@dataclass
-class _Patience:
-    """When a request is given up. Time that its answers take is no waiting: it moves the end."""
-
-    until: float
-
-
 class InstanceClient:
     """Finds ready instances of a model through the placements, and spreads requests over them.
 
@@ -120,6 +114,8 @@ class InstanceClient:
         self._counts: Counter[str] = Counter()
         self._items: Counter[str] = Counter()
         self._described: ModelDescription | None = None
+        self._version = 0
+        """How often what is known of the model has become void."""
         self._table = Table(Placement)
         self._follower = Follower(
             transport, {names.placements: self._table}, on_change=self._hear, monotonic=monotonic
@@ -180,7 +176,7 @@ class InstanceClient:
         return self._infer(inputs, outputs, self._patience())
 
     def _infer(
-        self, inputs: Tensors, outputs: Sequence[str], patience: _Patience
+        self, inputs: Tensors, outputs: Sequence[str], patience: Patience
     ) -> dict[str, Tensor]:
         items = 1
         if self._description(patience).max_batch > 0:
@@ -227,15 +223,18 @@ class InstanceClient:
             )
         return _join(answers, batched=batched)
 
-    def _patience(self) -> _Patience:
-        return _Patience(self._monotonic() + self._settings.wait)
+    def _patience(self) -> Patience:
+        return Patience(self._monotonic() + self._settings.wait)
 
-    def _description(self, patience: _Patience) -> ModelDescription:
+    def _description(self, patience: Patience) -> ModelDescription:
         """See `describe`; the patience is that of whoever asks."""
-        described = self._described
+        with self._changed:
+            described, version = self._described, self._version
         if described is None:
             described = self._ask(0, lambda server, name: server.describe(name), patience)
-            self._described = described
+            with self._changed:
+                if self._version == version:  # or it may be of an instance that is no more
+                    self._described = described
         return described
 
     def _piece(self, count: int) -> int:
@@ -245,7 +244,7 @@ class InstanceClient:
             return count
         return max(1, min(*(c.batch for c in ready), -(-count // len(ready))))
 
-    def _ask(self, items: int, call: Callable[[InferenceServer, str], T], patience: _Patience) -> T:
+    def _ask(self, items: int, call: Callable[[InferenceServer, str], T], patience: Patience) -> T:
         """Ask one instance after the other until one answers.
 
         Args:
@@ -264,9 +263,12 @@ class InstanceClient:
             if chosen is None:
                 asked = frozenset()  # all of them have had it: once more, after a pause
                 continue
-            sent = self._monotonic()
+            with self._changed:
+                patience.sent(self._monotonic())
+            answered = False
             try:
                 answer = self._ask_one(chosen, call)
+                answered = True
             except UnavailableError as error:
                 errors.append(str(error))
                 answered_badly += error.answered
@@ -278,15 +280,17 @@ class InstanceClient:
                 with self._changed:
                     self._counts["failed"] += 1
                 raise
+            finally:
+                with self._changed:
+                    patience.ended(self._monotonic(), answered=answered)
             with self._changed:
-                patience.until += self._monotonic() - sent
                 if items:
                     self._counts["answered"] += 1
                     self._items[chosen.candidate.id] += items
             return answer
 
     def _choose(
-        self, items: int, asked: frozenset[str], patience: _Patience, errors: list[str]
+        self, items: int, asked: frozenset[str], patience: Patience, errors: list[str]
     ) -> Sending | None:
         """An instance that has not had the request; None after a pause where all have.
 
@@ -373,6 +377,7 @@ class InstanceClient:
         with self._changed:
             if {known.id for known in self._spreader.candidates} != {c.id for c in ready}:
                 self._described = None  # another version perhaps
+                self._version += 1
             self._spreader.update(ready)
             self._changed.notify_all()
 
