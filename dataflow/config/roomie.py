@@ -44,8 +44,8 @@ class RoomieConfig(ConfigModel):
     """How often a worker says that it is there; and what its instances did."""
     tick: Moment = 0.5
     """How often the controller looks at everything anew."""
-    session_timeout: Moment = 6.0
-    """A standby takes over from a controller that has been silent for so long."""
+    session_timeout: Duration = Field(default=6.0, ge=0.1, le=60)
+    """A standby takes over from a controller that has been silent for so long: a minute at most."""
     ready_timeout: Moment = 120.0
     """A new version that is not ready after so long is rolled back; and an instance that is not
     is tried elsewhere."""

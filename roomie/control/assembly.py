@@ -119,9 +119,10 @@ def _faults_of(key: str) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        if error.line is not None:
+        if error.file is not None and (error.line is not None or error.key is not None):
             raise
-        raise replace(error, key=key) from error
+        told = error.message if error.file is None else f"{error.file}: {error.message}"
+        raise replace(error, message=told, file=None, key=key) from error
 
 
 def models_of_functions(config: Config) -> Mapping[str, str]:

@@ -134,7 +134,22 @@ def test_folders_of_profiles_and_tables_of_gpus_are_looked_for(
         (tmp_path / "topics.yaml").write_text(declaration_text() + f"roomie: {section}\n")
         result = videojam("validate")
         assert result.exit_code == 1
-        assert f"nowhere: roomie.{section[1:8]}" in result.stderr
+        line = len(declaration_text().splitlines()) + 1
+        assert f"topics.yaml:{line}: roomie.{section[1:8]}" in result.stderr
+        assert "nowhere: " in result.stderr
+
+
+def test_a_fault_within_a_table_of_gpus_keeps_its_own_place(
+    videojam: Videojam, tmp_path: Path
+) -> None:
+    (tmp_path / "gpus.yaml").write_text(
+        "devices:\n  toy:\n    {compute_capability: '1.0', sms: 1, memory: 1000000000, "
+        "fp32_tflops: 1, bandwidth_gb_s: 1}\n"
+    )
+    (tmp_path / "topics.yaml").write_text(declaration_text() + "roomie: {devices: gpus.yaml}\n")
+    result = videojam("validate")
+    assert result.exit_code == 1
+    assert "gpus.yaml: devices.toy.compute_capability: " in result.stderr
 
 
 def test_a_missing_declaration_names_init(videojam: Videojam) -> None:
