@@ -41,6 +41,14 @@ def test_a_session_is_as_long_as_clients_take(value: str) -> None:
     assert caught.value.key == "cluster.session_timeout"
 
 
+@pytest.mark.parametrize("value", ["2m", "61", "50ms"])
+def test_a_controllers_session_is_as_long_as_fausts_requests_take(value: str) -> None:
+    section = f"roomie: {{session_timeout: {value}}}\n"
+    with pytest.raises(ConfigError, match="than or equal to") as caught:
+        parse_config(VALID + section, environment={})
+    assert caught.value.key == "roomie.session_timeout"
+
+
 # What is changed, where the fault is reported, its value, and words of the message and remedy.
 FAULTS = [
     ("replicas: 2", "replicas: two", "functions.detect.replicas", "two", "integer"),
