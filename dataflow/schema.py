@@ -6,9 +6,9 @@ Both are made from the pydantic models; docs/ holds committed copies, which a te
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,4 +110,8 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))
+    parser = argparse.ArgumentParser(
+        description="Write the JSON Schemas of topics.yaml and of results."
+    )
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("docs"), help="Default: docs.")
+    main(parser.parse_args().folder)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from dataflow.schema import Schema, published, schema_text
@@ -66,4 +66,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))
+    parser = argparse.ArgumentParser(description="Write the JSON Schemas of ROOMIE's records.")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("docs"), help="Default: docs.")
+    main(parser.parse_args().folder)
