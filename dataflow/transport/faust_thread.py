@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
+import shutil
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -158,12 +163,21 @@ def faust_app(
         autodiscover=False,
         consumer_auto_offset_reset="earliest",
         store="memory://",
+        datadir=scratch(),
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
         loop=loop,
         **options,
     )
+
+
+@cache
+def scratch() -> Path:
+    """A folder that Faust insists on and never writes to: else it makes one where it is started."""
+    folder = Path(tempfile.mkdtemp(prefix="videojam-faust-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def raw_topic(app: Any, name: str) -> Any:

@@ -263,6 +263,8 @@ def _worker(transport: KafkaTransport, config: Config, frames: int) -> float:
 def _faust(transport: KafkaTransport, config: Config, frames: int) -> float:
     import faust  # noqa: PLC0415 - slow to import, and needed by this contender alone
 
+    from dataflow.transport.faust_thread import scratch  # noqa: PLC0415 - likewise
+
     names = TopicNames(config.deployment)
     app = faust.App(
         f"faust-{config.deployment}",
@@ -273,6 +275,7 @@ def _faust(transport: KafkaTransport, config: Config, frames: int) -> float:
         stream_buffer_maxsize=256,
         producer_max_request_size=10 * 1024 * 1024,
         consumer_max_fetch_size=10 * 1024 * 1024,
+        datadir=scratch(),
         loop=None,
     )
     source = app.topic(names.work("no-op"), value_serializer="raw", key_serializer="raw")

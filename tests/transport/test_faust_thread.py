@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from dataflow.transport.faust_thread import FaustThread
+from dataflow.config import ClusterConfig
+from dataflow.transport.faust_thread import FaustThread, faust_app, scratch
 from tests.transport.kit import until
 
 _LOG = logging.getLogger("videojam.test")
@@ -148,3 +150,11 @@ def test_closing_stops_it_once_and_ends_the_thread(started: list[FaustThread]) -
     thread.call(lambda: builder.journal.append("too late"))
     thread.close()
     assert len(builder.journal) == 3
+
+
+def test_an_application_keeps_its_folder_away_from_where_it_is_started() -> None:
+    loop = asyncio.new_event_loop()
+    app = faust_app("g", bootstrap_servers="127.0.0.1:1", cluster=ClusterConfig(), loop=loop)
+    assert Path(app.conf.datadir) == scratch()
+    assert not scratch().is_relative_to(Path.cwd())
+    loop.close()
