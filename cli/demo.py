@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from agents.observer import Observer
     from agents.supervisor import Supervisor
-    from agents.takeover import Takeover
     from cli.up_view import LiveTable
     from dataflow.accounting import Ledger
     from dataflow.config import Config
@@ -91,6 +90,7 @@ def demo(
     """Watch plates being read."""
     from agents.observer import Observer
     from agents.supervisor import Supervisor
+    from agents.takeover import Takeover
     from cli.up_view import LiveTable
     from dataflow.viewing import ResultWatch
 
