@@ -14,6 +14,7 @@ from dataflow.broker import EmbeddedBroker
 from dataflow.results import Result
 from dataflow.transport import Record
 from dataflow.transport.kafka import KafkaTransport
+from evaluation.accounts import newest_rows
 from tests.agents.plant import Plant, jpeg, wait_until
 from tests.agents.processes import WorkerProcess, declare
 
@@ -36,14 +37,7 @@ def send_to(plant: Plant, partition: int, camera: str, count: int) -> None:
 
 
 def rows(plant: Plant) -> dict[str, ReplicaState]:
-    found: dict[str, ReplicaState] = {}
-    for record in plant.read_all(plant.names.state("find")):
-        name = (record.key or b"").decode()
-        if record.value is None:
-            found.pop(name, None)
-        else:
-            found[name] = ReplicaState.from_json(record.value)
-    return found
+    return newest_rows(plant.config, plant.transport)
 
 
 def wait_until_measured(plant: Plant, count: int) -> None:

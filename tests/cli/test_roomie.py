@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import Result
 
 from roomie.devices import load_devices
 from roomie.profile_files import write_profiles
@@ -231,14 +232,18 @@ def test_plots_without_matplotlib_say_what_to_install_before_any_work(
     assert not result.stdout
 
 
+def imported(videojam: Videojam, folder: Path, out: str) -> Result:
+    (folder / "trace.json").write_text(json.dumps(trace()))
+    return videojam(
+        "roomie", "import", "trace.json", "--model", "net", "--batch", "4", "--memory", "1.5GiB",
+        "--inference-time", "0.009ms", "--out", out,
+    )  # fmt: skip
+
+
 def test_an_imported_trace_becomes_a_profile_that_place_reads(
     videojam: Videojam, tmp_path: Path
 ) -> None:
-    (tmp_path / "trace.json").write_text(json.dumps(trace()))
-    result = videojam(
-        "roomie", "import", "trace.json", "--model", "net", "--batch", "4", "--memory", "1.5GiB",
-        "--inference-time", "0.009ms", "--out", "made",
-    )  # fmt: skip
+    result = imported(videojam, tmp_path, "made")
     assert result.exit_code == 0, result.output
     assert "net@4 on A100-SXM4-40GB: 2 kernels, 0.009 ms" in result.stdout
     (tmp_path / "workload.yaml").write_text("version: 1\nrequests:\n  x: {model: net}\n")
@@ -248,11 +253,7 @@ def test_an_imported_trace_becomes_a_profile_that_place_reads(
 def test_a_folder_of_profiles_that_cannot_be_made_is_told(
     videojam: Videojam, tmp_path: Path
 ) -> None:
-    (tmp_path / "trace.json").write_text(json.dumps(trace()))
-    result = videojam(
-        "roomie", "import", "trace.json", "--model", "net", "--batch", "4", "--memory", "1.5GiB",
-        "--inference-time", "0.009ms", "--out", "trace.json/made",
-    )  # fmt: skip
+    result = imported(videojam, tmp_path, "trace.json/made")
     assert result.exit_code == 1
     assert "--out: cannot be written: Not a directory" in result.stderr
 
